@@ -1,0 +1,313 @@
+"""What nano can do, measured on fresh evaluation scenes with held-out phrasings.
+
+The measured figures are those of the model cards. Everything is counted exactly: answers against the scene, steps
+against the exact verifier, and blank pictures against the best blind guess.
+"""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from insightv_core import prompts
+from insightv_core.nano.model import load_nano, prepare_image
+from insightv_core.nano.render import SIZE, render
+from insightv_core.nano.rollout import reason_step_by_step, roll_out
+from insightv_core.nano.training.corpus import MAX_JUDGED_PATHS
+from insightv_core.nano.verify import verify_step
+from insightv_core.nano.world import PERCEPTION, REASONING, Example, draw_examples
+from insightv_core.parse import Unparsed, parse_answer, parse_step, parse_verdicts
+from insightv_core.records import SUMMARY, Step
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SAMPLES = 8
+TEMPERATURE = 0.9
+TARGETS = {
+    "base_perception": (0.92, 1.0),
+    "base_reasoning": (0.35, 0.65),
+    "teacher_valid": (0.98, 1.0),
+    "teacher_reasoning": (0.88, 1.0),
+    "teacher_sampled": (0.40, 0.85),
+    "teacher_distinct": (3.0, SAMPLES),
+    "base_blank_gap": (-0.05, 0.05),
+    "teacher_blank_gap": (-0.05, 0.05),
+    "judge_auc": (0.85, 1.0),
+    "load_seconds": (0.0, 2.0),
+}
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What came out of one conversation of steps: the readable steps, the answer, and whether all was readable."""
+
+    steps: tuple[Step, ...]
+    answer: str | None
+    valid: bool
+
+
+def read_rollout(replies: Sequence[str]) -> Rollout:
+    """Read the replies of a step-by-step conversation, the last of which should be the answer."""
+    parsed = [parse_step(reply) for reply in replies[:-1]]
+    steps = tuple(step for step in parsed if isinstance(step, Step))
+    answer = parse_answer(replies[-1]) if replies else Unparsed("no reply", "")
+    readable = None if isinstance(answer, Unparsed) else answer
+    whole = bool(steps) and len(steps) == len(parsed) and steps[-1].action == SUMMARY
+    return Rollout(steps, readable, whole and readable is not None)
+
+
+def same_answer(given: str | None, truth: str) -> bool:
+    """Compare answers of the nano world, where spelling is not in question."""
+    return given is not None and given.strip().rstrip(".").lower() == truth.lower()
+
+
+def grade(paths: Sequence[Rollout], examples: Sequence[Example]) -> list[bool]:
+    """Tell which paths end with the right answer."""
+    return [same_answer(path.answer, example.answer) for path, example in zip(paths, examples, strict=True)]
+
+
+def accuracy(right: Sequence[bool]) -> float:
+    """Return the share of right answers; 0 for none at all."""
+    return fmean(right) if right else 0.0
+
+
+def answer_directly(model, processor, examples: Sequence[Example], images, progress=lambda done: None) -> list[bool]:
+    """Ask every question for a direct answer and tell which are right."""
+    talks = [prompts.ask(example.question, prompts.DIRECT) for example in examples]
+    rolled = roll_out(model, processor, talks, images, max_tokens=12, rows_at_once=128, progress=progress)
+    return [
+        same_answer(replies[0][0] if replies[0] else None, example.answer)
+        for replies, example in zip(rolled, examples, strict=True)
+    ]
+
+
+def reason(
+    model, processor, examples: Sequence[Example], images, *, samples: int = 1, temperature: float = 0.0, seed: int = 0,
+    progress=lambda done: None,
+) -> list[list[Rollout]]:  # fmt: skip
+    """Let the model reason step by step about every question, `samples` times each."""
+    talks = [prompts.ask(example.question, prompts.GENERATE) for example in examples]
+    rolled = roll_out(
+        model, processor, talks, images,
+        next_turn=reason_step_by_step, samples=samples, temperature=temperature, seed=seed, progress=progress,
+    )  # fmt: skip
+    return [[read_rollout(replies) for replies in several] for several in rolled]
+
+
+def blind_answers(seed: int, count: int = 150) -> dict[str, str]:
+    """Return the best blind guess of each family: the most frequent answer on training scenes."""
+    guesses = {}
+    for family in (*REASONING, *PERCEPTION):
+        drawn = draw_examples(count, seed=seed + 1, split="train", families=[family])
+        guesses[family] = Counter(example.answer for example in drawn).most_common(1)[0][0]
+    return guesses
+
+
+def judge_paths(
+    model, processor, examples: Sequence[Example], images, paths: Sequence[list[Rollout]], progress=lambda done: None
+) -> list[tuple[Example, Rollout, int | None, tuple[str, ...]]]:
+    """Let the model judge each question's paths in one pass; a reply that cannot be read leaves its paths unscored."""
+    talks = [
+        prompts.judge(example.question, example.answer, [(path.steps, path.answer) for path in several])
+        for example, several in zip(examples, paths, strict=True)
+    ]
+    rolled = roll_out(model, processor, talks, images, max_tokens=260, rows_at_once=24, progress=progress)
+    judged = []
+    for example, several, replies in zip(examples, paths, rolled, strict=True):
+        verdicts = parse_verdicts(replies[0][0] if replies[0] else "", [len(path.steps) for path in several])
+        for number, path in enumerate(several):
+            verdict = None if isinstance(verdicts, Unparsed) else verdicts[number]
+            judged.append((example, path, verdict and verdict.score, verdict.steps if verdict else ()))
+    return judged
+
+
+def area_under_curve(scores: Sequence[float], positive: Sequence[bool]) -> float | None:
+    """Return the chance that a positive scores higher than a negative, ties counting half; None without both kinds."""
+    ups = [score for score, up in zip(scores, positive, strict=True) if up]
+    downs = [score for score, up in zip(scores, positive, strict=True) if not up]
+    if not ups or not downs:
+        return None
+    wins = sum((up > down) + 0.5 * (up == down) for up in ups for down in downs)
+    return wins / (len(ups) * len(downs))
+
+
+def measure(
+    *,
+    seed: int = 1,
+    n: int = 2000,
+    base: str | FilePath = "nano-base",
+    teacher: str | FilePath = "nano-teacher",
+    device: str | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> dict:
+    """Measure both models on `n` fresh evaluation questions, balanced over families and levels.
+
+    Returns the figures of `TARGETS`, `n`, `seed`, the number of cases behind each figure under `counts`, and a table
+    per family under `families`. Sampling and judging use a quarter of the reasoning questions, 8 paths each.
+    """
+    examples = draw_examples(n, seed=seed, split="evaluation", families=(*REASONING, *PERCEPTION))
+    images = [prepare_image(render(example.scene, example.style)) for example in examples]
+    started = time.perf_counter()
+    loaded = load_nano(teacher, device=device)
+    teacher_seconds = time.perf_counter() - started
+    figures = measure_teacher(*loaded, examples, images, seed, progress)
+    started = time.perf_counter()
+    loaded = load_nano(base, device=device)
+    base_seconds = time.perf_counter() - started
+    figures = merge_figures(figures, measure_base(*loaded, examples, images, seed, progress))
+    return figures | {"load_seconds": max(teacher_seconds, base_seconds), "n": n, "seed": seed}
+
+
+def merge_figures(one: dict, two: dict) -> dict:
+    """Join two sets of figures with their tables per family."""
+    families = {name: one["families"][name] | two["families"][name] for name in one["families"]}
+    return one | two | {"counts": one["counts"] | two["counts"], "families": families}
+
+
+def measure_base(model, processor, examples, images, seed: int, progress: Progress) -> dict:
+    """Measure nano-base: direct answers with the picture and with a blank one."""
+    told = step_through(progress, "base, direct answers", len(examples))
+    right = answer_directly(model, processor, examples, images, told)
+    told = step_through(progress, "base, blank picture", len(examples))
+    blind = answer_directly(model, processor, examples, blanks(len(examples)), told)
+    reasoning = [ok for ok, example in zip(right, examples, strict=True) if example.family in REASONING]
+    perception = [ok for ok, example in zip(right, examples, strict=True) if example.family in PERCEPTION]
+    return {
+        "base_perception": accuracy(perception),
+        "base_reasoning": accuracy(reasoning),
+        "base_blank_gap": accuracy(blind) - guess_blindly(examples, seed),
+        "counts": {
+            "base_perception": len(perception),
+            "base_reasoning": len(reasoning),
+            "base_blank_gap": len(examples),
+        },
+        "families": by_family(examples, {"base_direct": right}),
+    }
+
+
+def measure_teacher(model, processor, examples, images, seed: int, progress: Progress) -> dict:
+    """Measure nano-teacher: greedy chains, sampled chains, chains on a blank picture, and judging."""
+    chosen = [k for k, example in enumerate(examples) if example.family in REASONING]
+    asked, shown = [examples[k] for k in chosen], [images[k] for k in chosen]
+    told = step_through(progress, "teacher, chains", len(asked))
+    greedy = [path for (path,) in reason(model, processor, asked, shown, progress=told)]
+    right = grade(greedy, asked)
+    half, quarter = asked[: len(asked) // 2], asked[: len(asked) // 4]
+    told = step_through(progress, "teacher, blank picture", len(half))
+    blind = grade([path for (path,) in reason(model, processor, half, blanks(len(half)), progress=told)], half)
+    sampled = measure_sampled(model, processor, quarter, shown[: len(quarter)], seed, progress)
+    return sampled | {
+        "teacher_valid": accuracy([path.valid for path in greedy]),
+        "teacher_reasoning": accuracy(right),
+        "teacher_steps": fmean(len(path.steps) for path in greedy),
+        "teacher_sound": accuracy([path_is_sound(path, example) for path, example in zip(greedy, asked, strict=True)]),
+        "teacher_blank_gap": accuracy(blind) - guess_blindly(half, seed),
+        "counts": sampled["counts"]
+        | {"teacher_valid": len(asked), "teacher_reasoning": len(asked), "teacher_blank_gap": len(half)},
+        "families": by_family(examples, {}) | by_family(asked, {"teacher_chain": right}),
+    }
+
+
+def measure_sampled(model, processor, asked, shown, seed: int, progress: Progress) -> dict:
+    """Sample several paths a question, then let the model judge them."""
+    several = reason(
+        model, processor, asked, shown, samples=SAMPLES, temperature=TEMPERATURE, seed=seed,
+        progress=step_through(progress, "teacher, samples", len(asked)),
+    )  # fmt: skip
+    right = [
+        same_answer(path.answer, example.answer)
+        for paths, example in zip(several, asked, strict=True)
+        for path in paths
+    ]
+    distinct = [len({tuple(step.content for step in path.steps) for path in paths}) for paths in several]
+    judged_paths = [[path for path in paths if path.valid][:MAX_JUDGED_PATHS] for paths in several]
+    kept = [k for k, paths in enumerate(judged_paths) if paths]
+    judged = judge_paths(
+        model, processor, [asked[k] for k in kept], [shown[k] for k in kept], [judged_paths[k] for k in kept],
+        step_through(progress, "teacher, judging", len(kept)),
+    )  # fmt: skip
+    return {
+        "teacher_sampled": accuracy(right),
+        "teacher_distinct": fmean(distinct) if distinct else 0.0,
+    } | judge_figures(judged, len(right), len(distinct))
+
+
+def judge_figures(judged: list, sampled: int, questions: int) -> dict:
+    """Return how well scores tell right from wrong paths, and step verdicts sound from flawed steps.
+
+    `judge_auc_sound` looks only at paths whose answer is right and asks whether their steps are: there the ground truth
+    in the prompt is no help.
+    """
+    scored = [(example, path, score, steps) for example, path, score, steps in judged if score is not None]
+    right = [same_answer(path.answer, example.answer) for example, path, _, _ in scored]
+    sound = [path_is_sound(path, example) for example, path, _, _ in scored]
+    scores = [score for _, _, score, _ in scored]
+    hard = [k for k, ok in enumerate(right) if ok]
+    steps = [
+        (
+            verdict == "flawed",
+            verify_step(step, example.scene, answer=example.answer, statements=example.options) == "flawed",
+        )
+        for example, path, _, verdicts in scored
+        for step, verdict in zip(path.steps, verdicts, strict=True)
+    ]
+    return {
+        "judge_auc": area_under_curve(scores, right),
+        "judge_auc_sound": area_under_curve([scores[k] for k in hard], [sound[k] for k in hard]),
+        "judge_step_accuracy": accuracy([said == true for said, true in steps]),
+        "judge_step_recall": accuracy([said for said, true in steps if true]),
+        "judge_unscored": 1 - len(scored) / len(judged) if judged else 0.0,
+        "counts": {
+            "teacher_sampled": sampled, "teacher_distinct": questions, "judge_auc": len(scored),
+            "judge_auc_sound": len(hard), "judge_step_accuracy": len(steps),
+        },
+    }  # fmt: skip
+
+
+def path_is_sound(path: Rollout, example: Example) -> bool:
+    """Tell whether no step of a path states something false."""
+    return all(
+        verify_step(step, example.scene, answer=example.answer, statements=example.options) != "flawed"
+        for step in path.steps
+    )
+
+
+def guess_blindly(examples: Sequence[Example], seed: int) -> float:
+    """Return how many answers the best guess without a picture gets right: each family's most frequent answer."""
+    guesses = blind_answers(seed)
+    return accuracy([guesses[example.family] == example.answer for example in examples])
+
+
+def blanks(count: int) -> "list[Image.Image]":
+    """Return plain grey pictures."""
+    from PIL import Image
+
+    return [Image.new("RGB", (SIZE, SIZE), (128, 128, 128))] * count
+
+
+def by_family(examples: Sequence[Example], columns: dict[str, Sequence[bool]]) -> dict[str, dict]:
+    """Return accuracies per family, with the number of questions."""
+    places = defaultdict(list)
+    for place, example in enumerate(examples):
+        places[example.family].append(place)
+    return {
+        family: {"n": len(where), **{name: accuracy([values[k] for k in where]) for name, values in columns.items()}}
+        for family, where in places.items()
+    }
+
+
+def step_through(progress: Progress, stage: str, total: int) -> Callable[[int], None]:
+    """Turn a callback of (stage, done, total) into one that counts what was done."""
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(stage, done, total)
+
+    return advance

@@ -1,0 +1,543 @@
+"""Question families about grids of shapes, geometry and route maps."""
+
+from collections import Counter
+from random import Random
+
+from insightv_core.nano.questions.charts import write_running_total
+from insightv_core.nano.questions.family import Family
+from insightv_core.nano.questions.writer import Writer, pairs_of
+from insightv_core.nano.scenes import (
+    COLORS,
+    Mark,
+    Polygon,
+    RouteMap,
+    ShapeGrid,
+    Triangle,
+    sample_polygon,
+    sample_route_map,
+    sample_shape_grid,
+    sample_triangle,
+)
+
+READ_GRID = ("Read the grid", "Read the rows", "List the shapes")
+
+
+def marks_of(scene: ShapeGrid) -> list[Mark]:
+    """Return the marks of a grid, row by row, empty cells left out."""
+    return [mark for row in scene.cells for mark in row if mark]
+
+
+def say_mark(mark: Mark | None) -> str:
+    """Return "red circle", or "empty"."""
+    return f"{mark.color} {mark.shape}" if mark else "empty"
+
+
+def with_article(mark: Mark | None) -> str:
+    """Return "a red circle", "an orange star" or "empty"."""
+    return f"a{'n' * (mark.color[0] in 'aeiou')} {say_mark(mark)}" if mark else "empty"
+
+
+def say_rows(scene: ShapeGrid, rows: list[int]) -> str:
+    """Describe whole rows: "Row 1: red circle, empty.": rows count from 1."""
+    return " ".join(f"Row {row + 1}: {', '.join(map(say_mark, scene.cells[row]))}." for row in rows)
+
+
+def plural(noun: str) -> str:
+    """Return "stars", "crosses" or "red shapes"."""
+    return noun + ("es" if noun.endswith("s") else "s")
+
+
+def say_count(count: int, noun: str) -> str:
+    """Return "There is 1 star." or "There are 3 stars."."""
+    return f"There is 1 {noun}." if count == 1 else f"There are {count} {plural(noun)}."
+
+
+def has(mark: Mark | None, feature: str) -> bool:
+    """Tell whether a mark is of the given shape or colour."""
+    return mark is not None and feature in (mark.shape, mark.color)
+
+
+def read_grid(scene: ShapeGrid, writer: Writer) -> None:
+    """Read all rows in one step, or two rows a step."""
+    rows = list(range(len(scene.cells)))
+    for part in [rows] if writer.rng.random() < 0.5 else pairs_of(rows):
+        writer.step(READ_GRID, say_rows(scene, part))
+
+
+# -- grid_difference ---------------------------------------------------------------------------------------------
+
+
+def ask_grid_difference(scene: ShapeGrid, rng: Random) -> dict | None:
+    by_color = rng.random() < 0.5
+    counts = Counter(mark.color if by_color else mark.shape for mark in marks_of(scene))
+    if len(counts) < 2:
+        return None
+    one, two = rng.sample(sorted(counts), 2)
+    difference = counts[one] - counts[two]
+    if difference <= 0 or (difference == 1 and rng.random() < 0.6):  # else one would be the best blind guess by far
+        return None
+    return {"first": one, "second": two, "one": plural(noun_of(one)), "two": plural(noun_of(two))}
+
+
+def noun_of(feature: str) -> str:
+    """Return "star" for a shape and "red shape" for a colour."""
+    return f"{feature} shape" if feature in COLORS else feature
+
+
+def count_feature(scene: ShapeGrid, feature: str, writer: Writer, by_row: bool) -> int:
+    """Count the marks with a feature, row by row or in one go, and say so."""
+    rows = [sum(has(mark, feature) for mark in row) for row in scene.cells]
+    nouns = plural(noun_of(feature))
+    if by_row:
+        told = [f"row {n} has {count}" for n, count in enumerate(rows, 1)]
+        text, total = writer.total(rows)
+        lead = f"R{told[0][1:]} {noun_of(feature) if rows[0] == 1 else nouns}"
+        writer.step((f"Count {nouns} by row", "Count by row"), f"{', '.join([lead, *told[1:]])}. {text}.")
+        return total
+    total = writer.result(sum(rows))
+    writer.step((f"Count the {nouns}", "Count"), say_count(total, noun_of(feature)))
+    return total
+
+
+def write_grid_difference(scene: ShapeGrid, asked: dict, writer: Writer) -> str:
+    plan = writer.choose(0.4, 0.3, 0.3)
+    if plan != 2:
+        read_grid(scene, writer)
+    one = count_feature(scene, asked["first"], writer, by_row=plan != 0)
+    two = count_feature(scene, asked["second"], writer, by_row=plan != 0)
+    text, difference = writer.compute("-", one, two)
+    writer.step(("Subtract", "Difference"), text + ".")
+    return str(difference)
+
+
+def solve_grid_difference(scene: ShapeGrid, asked: dict) -> str:
+    one, two = (sum(has(mark, asked[key]) for mark in marks_of(scene)) for key in ("first", "second"))
+    return str(one - two)
+
+
+GRID_DIFFERENCE = Family(
+    name="grid_difference",
+    answer_type="integer",
+    sample=sample_shape_grid,
+    pictures=(ShapeGrid,),
+    ask=ask_grid_difference,
+    solve=solve_grid_difference,
+    write=write_grid_difference,
+    phrasings=(
+        "How many more {one} than {two} are there?",
+        "What is the number of {one} minus the number of {two}?",
+        "By how much do the {one} outnumber the {two}?",
+        "Count the {one} and the {two}. What is the difference?",
+        "What is the difference between the number of {one} and the number of {two}?",
+        "There are more {one} than {two}. How many more?",
+    ),
+    held_out=(
+        "How many more {one} are there than {two}?",
+        "By how much is the number of {one} larger than the number of {two}?",
+    ),
+)
+
+# -- grid_once ---------------------------------------------------------------------------------------------------
+
+
+def ask_grid_once(scene: ShapeGrid, rng: Random) -> dict | None:
+    feature = rng.choice(("shape", "color"))
+    counts = Counter(getattr(mark, feature) for mark in marks_of(scene))
+    return {"feature": feature} if sum(count == 1 for count in counts.values()) == 1 and len(counts) > 1 else None
+
+
+def write_grid_once(scene: ShapeGrid, asked: dict, writer: Writer) -> str:
+    if writer.choose(0.7, 0.3) == 0:
+        read_grid(scene, writer)
+    counts = Counter(getattr(mark, asked["feature"]) for mark in marks_of(scene))
+    names = writer.order(sorted(counts))
+    counted = {name: max(1, writer.result(counts[name])) for name in names}
+    told = [say_count(counted[name], noun_of(name)) for name in names]
+    writer.step(("Count each kind", "Count them all"), " ".join(told))
+    once = [name for name in names if counted[name] == 1] or names
+    answer = writer.pick(once[0], [name for name in names if name not in once])
+    said = (
+        f"The {answer} appears only once." if asked["feature"] == "shape" else f"The color {answer} appears only once."
+    )
+    writer.step(("Find the odd one out", "Odd one out"), said)
+    return answer
+
+
+def solve_grid_once(scene: ShapeGrid, asked: dict) -> str:
+    counts = Counter(getattr(mark, asked["feature"]) for mark in marks_of(scene))
+    return next(name for name, count in counts.items() if count == 1)
+
+
+GRID_ONCE = Family(
+    name="grid_once",
+    answer_type="word",
+    sample=sample_shape_grid,
+    pictures=(ShapeGrid,),
+    ask=ask_grid_once,
+    solve=solve_grid_once,
+    write=write_grid_once,
+    phrasings=(
+        "Which {feature} appears only once?",
+        "Which {feature} is the odd one out, appearing only once?",
+        "One {feature} appears only once. Which one?",
+        "What is the {feature} that is there only once?",
+        "Find the {feature} that appears only once.",
+        "Which {feature} is there exactly once?",
+    ),
+    held_out=("Which is the {feature} that appears only once?", "Which {feature} is there only once?"),
+)
+
+# -- grid_walk ---------------------------------------------------------------------------------------------------
+
+WAYS = {"right": (0, 1), "left": (0, -1), "down": (1, 0), "up": (-1, 0)}
+NUMBERS = ("zero", "one", "two", "three")
+
+
+def find_mark(scene: ShapeGrid, mark: Mark) -> list[tuple[int, int]]:
+    """Return the (row, column) of every cell that holds the mark, from 0."""
+    return [(r, c) for r, row in enumerate(scene.cells) for c, cell in enumerate(row) if cell == mark]
+
+
+def ask_grid_walk(scene: ShapeGrid, rng: Random) -> dict | None:
+    size, marks = len(scene.cells), marks_of(scene)
+    unique = [mark for mark in marks if marks.count(mark) == 1]
+    if not unique:
+        return None
+    start = rng.choice(unique)
+    row, column = find_mark(scene, start)[0]
+    ends = [(r, c) for r in range(size) for c in range(size) if scene.cells[r][c] and (r, c) != (row, column)]
+    if not ends:
+        return None
+    to_row, to_column = rng.choice(ends)
+    across, down = to_column - column, to_row - row
+    moves = [("right" if across > 0 else "left", abs(across)), ("down" if down > 0 else "up", abs(down))]
+    moves = [move for move in moves if move[1]]
+    rng.shuffle(moves)
+    walk = " and then ".join(f"{NUMBERS[count]} {way}" for way, count in moves)
+    return {"color": start.color, "shape": start.shape, "moves": moves, "walk": walk, "start": say_mark(start)}
+
+
+def write_grid_walk(scene: ShapeGrid, asked: dict, writer: Writer) -> str:
+    if writer.choose(0.45, 0.55) == 0:
+        read_grid(scene, writer)
+    places = find_mark(scene, Mark(asked["shape"], asked["color"]))
+    size = len(scene.cells)
+    row, column = places[0] if places else (writer.rng.randrange(size), writer.rng.randrange(size))
+    writer.step(("Find the start", "Start"), f"The {asked['start']} is at row {row + 1}, column {column + 1}.")
+    for way, count in asked["moves"]:
+        down, right = WAYS[way]
+        count = writer.result(count)
+        row, column = (row + down * count) % size, (column + right * count) % size
+        writer.step(
+            ("Move", f"Go {way}"), f"{NUMBERS[min(count, 3)].capitalize()} {way}: row {row + 1}, column {column + 1}."
+        )
+    mark = scene.cells[row][column]
+    writer.step(("Look there", "Read the cell"), f"Row {row + 1}, column {column + 1} is {with_article(mark)}.")
+    return mark.color if mark else writer.rng.choice([each.color for each in marks_of(scene)])
+
+
+def solve_grid_walk(scene: ShapeGrid, asked: dict) -> str:
+    row, column = find_mark(scene, Mark(asked["shape"], asked["color"]))[0]
+    for way, count in asked["moves"]:
+        row, column = row + WAYS[way][0] * count, column + WAYS[way][1] * count
+    return scene.cells[row][column].color
+
+
+GRID_WALK = Family(
+    name="grid_walk",
+    answer_type="word",
+    sample=sample_shape_grid,
+    pictures=(ShapeGrid,),
+    ask=ask_grid_walk,
+    solve=solve_grid_walk,
+    write=write_grid_walk,
+    phrasings=(
+        "Start at the {start} and go {walk}. What color is the shape there?",
+        "What is the color of the shape you reach from the {start} by going {walk}?",
+        "From the {start}, go {walk}. Which color do you find?",
+        "Go {walk} from the {start}. What color is there?",
+        "Which color is the shape {walk} from the {start}?",
+        "If you go {walk} from the {start}, what color do you reach?",
+    ),
+    held_out=(
+        "Start at the {start}, go {walk}: which color is there?",
+        "What color do you reach from the {start} if you go {walk}?",
+    ),
+)
+
+# -- triangle_angle ----------------------------------------------------------------------------------------------
+
+
+def write_triangle_angle(scene: Triangle, asked: dict, writer: Writer) -> str:
+    known = writer.order([corner for corner in range(3) if corner != scene.hidden])
+    names, values = [scene.corners[k] for k in known], [scene.angles[k] for k in known]
+    plan = writer.choose(0.5, 0.3, 0.2)
+    if plan < 2:
+        writer.step(
+            ("Read the angles", "Known angles"), f"Angle {names[0]} is {values[0]}, angle {names[1]} is {values[1]}."
+        )
+    if plan == 0:
+        text, both = writer.total(values)
+        writer.step(("Add the angles", "Add up"), text + ".")
+        text, left = writer.compute("-", 180, both)
+        writer.step(("Subtract from 180", "What is left"), text + ".")
+        return str(left)
+    left = 180
+    for name, value in zip(names, values, strict=True):
+        text, left = writer.compute("-", left, value)
+        lead = f"Angle {name} is {value}. " if plan == 2 else ""
+        writer.step(("Subtract", "Take an angle away"), f"{lead}{text}.")
+    return str(left)
+
+
+TRIANGLE_ANGLE = Family(
+    name="triangle_angle",
+    answer_type="integer",
+    sample=sample_triangle,
+    pictures=(Triangle,),
+    ask=lambda scene, rng: {"corner": scene.corners[scene.hidden]},
+    solve=lambda scene, asked: str(scene.angles[scene.hidden]),
+    write=write_triangle_angle,
+    phrasings=(
+        "How large is the angle {corner}?",
+        "What is the size of the angle {corner} in degrees?",
+        "How many degrees is the angle {corner}?",
+        "Find the missing angle {corner}.",
+        "What is the missing angle of the triangle?",
+        "Work out the angle {corner}.",
+    ),
+    held_out=("How many degrees is the missing angle?", "What is the size of the missing angle {corner}?"),
+)
+
+# -- polygon_perimeter -------------------------------------------------------------------------------------------
+
+
+def sides_of(scene: Polygon) -> dict[str, int]:
+    """Return each side's name, as in "AB", and its length."""
+    ends = (*scene.corners[1:], scene.corners[0])
+    return {a + b: side for a, b, side in zip(scene.corners, ends, scene.sides, strict=True)}
+
+
+def write_polygon_perimeter(scene: Polygon, asked: dict, writer: Writer) -> str:
+    return str(write_running_total(writer, list(sides_of(scene).items()), ("Read the sides", "List the sides")))
+
+
+POLYGON_PERIMETER = Family(
+    name="polygon_perimeter",
+    answer_type="integer",
+    sample=sample_polygon,
+    pictures=(Polygon,),
+    ask=lambda scene, rng: {},
+    solve=lambda scene, asked: str(sum(scene.sides)),
+    write=write_polygon_perimeter,
+    phrasings=(
+        "What is the perimeter?",
+        "How long is the way around the shape?",
+        "What do all the sides add up to?",
+        "Add up all the sides. What do you get?",
+        "Find the perimeter of the shape.",
+        "How long are all sides together?",
+    ),
+    held_out=("What is the perimeter of the shape?", "If you add up all the sides, what is the total?"),
+)
+
+# -- routes ------------------------------------------------------------------------------------------------------
+
+
+def ways_of(scene: RouteMap) -> dict[str, tuple[int, int]]:
+    """Return, for each middle place, the two roads that lead through it."""
+    lengths = {road.start + road.end: road.length for road in scene.roads}
+    start, end = scene.places[:2]
+    return {place: (lengths[start + place], lengths[place + end]) for place in scene.places[2:]}
+
+
+def say_ways(part: list[str], ways: dict[str, tuple[int, int]], writer: Writer) -> tuple[str, dict[str, int]]:
+    """Add up the ways through some places: the text, as in "Via C: 5 + 4 = 9.", and the lengths."""
+    texts, totals = [], {}
+    for place in part:
+        text, totals[place] = writer.total(ways[place])
+        texts.append(f"Via {place}: {text}.")
+    return " ".join(texts), totals
+
+
+def write_ways(scene: RouteMap, writer: Writer) -> tuple[str, int]:
+    """Add up every way and pick the shortest: the middle place and the length."""
+    start, end = scene.places[:2]
+    ways = ways_of(scene)
+    plan = writer.choose(0.4, 0.35, 0.25)
+    if plan == 1:
+        read = [f"{start} to {place} is {one}, {place} to {end} is {two}" for place, (one, two) in ways.items()]
+        writer.step(("Read the map", "Read the roads"), ", ".join(read) + ".")
+    totals = {}
+    order = writer.order(ways)
+    for part in [[place] for place in order] if plan == 0 else pairs_of(order) if plan == 2 else [order]:
+        text, lengths = say_ways(part, ways, writer)
+        writer.step(("Add up a way", "Length of the way"), text)
+        totals |= lengths
+    best = min(totals, key=totals.get)
+    best = writer.pick(best, [place for place in totals if totals[place] > totals[best]])
+    writer.step(("Find the shortest", "Compare"), f"The shortest is via {best} with {totals[best]}.")
+    return best, totals[best]
+
+
+def ask_shortest_way(scene: RouteMap, rng: Random) -> dict | None:
+    totals = sorted(one + two for one, two in ways_of(scene).values())
+    return {"start": scene.places[0], "end": scene.places[1]} if totals[0] < totals[1] else None
+
+
+ROUTE_SHORTEST = Family(
+    name="route_shortest",
+    answer_type="word",
+    sample=sample_route_map,
+    pictures=(RouteMap,),
+    ask=ask_shortest_way,
+    solve=lambda scene, asked: min(ways_of(scene), key=lambda place: sum(ways_of(scene)[place])),
+    write=lambda scene, asked, writer: write_ways(scene, writer)[0],
+    phrasings=(
+        "Which place is on the shortest way from {start} to {end}?",
+        "Through which place does the shortest way from {start} to {end} go?",
+        "You want the shortest way from {start} to {end}. Which place do you pass?",
+        "Going from {start} to {end}, which place makes the way shortest?",
+        "Which place do you pass on the shortest way from {start} to {end}?",
+        "From {start} to {end}: which place lies on the shortest way?",
+    ),
+    held_out=(
+        "Which place lies on the shortest way from {start} to {end}?",
+        "Which place do you go through on the shortest way from {start} to {end}?",
+    ),
+)
+
+ROUTE_LENGTH = Family(
+    name="route_length",
+    answer_type="integer",
+    sample=sample_route_map,
+    pictures=(RouteMap,),
+    ask=ask_shortest_way,
+    solve=lambda scene, asked: str(min(sum(roads) for roads in ways_of(scene).values())),
+    write=lambda scene, asked, writer: str(write_ways(scene, writer)[1]),
+    phrasings=(
+        "How long is the shortest way from {start} to {end}?",
+        "What is the length of the shortest way from {start} to {end}?",
+        "How far is it from {start} to {end} at least?",
+        "From {start} to {end}, how long is the shortest way?",
+        "Find the length of the shortest way from {start} to {end}.",
+        "What is the shortest distance from {start} to {end}?",
+    ),
+    held_out=(
+        "How far is it from {start} to {end} on the shortest way?",
+        "What length does the shortest way from {start} to {end} have?",
+    ),
+)
+
+# -- perception --------------------------------------------------------------------------------------------------
+
+
+def ask_cell_color(scene: ShapeGrid, rng: Random) -> dict | None:
+    full = [(r, c) for r, row in enumerate(scene.cells) for c, mark in enumerate(row) if mark]
+    if not full:
+        return None
+    row, column = rng.choice(full)
+    return {"row": row + 1, "column": column + 1}
+
+
+def write_cell_color(scene: ShapeGrid, asked: dict, writer: Writer) -> str:
+    mark = scene.cells[asked["row"] - 1][asked["column"] - 1]
+    said = f"Row {asked['row']}, column {asked['column']} is {with_article(mark)}."
+    writer.step(("Look at the cell", "Find the cell"), said)
+    return mark.color if mark else "empty"
+
+
+CELL_COLOR = Family(
+    name="cell_color",
+    perception=True,
+    answer_type="word",
+    sample=sample_shape_grid,
+    pictures=(ShapeGrid,),
+    ask=ask_cell_color,
+    solve=lambda scene, asked: scene.cells[asked["row"] - 1][asked["column"] - 1].color,
+    write=write_cell_color,
+    phrasings=(
+        "What color is the shape in row {row}, column {column}?",
+        "Which color is in row {row}, column {column}?",
+        "Name the color in row {row}, column {column}.",
+        "Look at row {row}, column {column}. What color is it?",
+        "What is the color of the shape at row {row}, column {column}?",
+        "In row {row}, column {column}, which color do you see?",
+    ),
+    held_out=(
+        "Which color is the shape in row {row}, column {column}?",
+        "What color do you see at row {row}, column {column}?",
+    ),
+)
+
+
+def ask_count_few(scene: ShapeGrid, rng: Random) -> dict | None:
+    counts = Counter(mark.shape for mark in marks_of(scene))
+    few = sorted(shape for shape, count in counts.items() if count <= 4)
+    if not few:
+        return None
+    shape = rng.choice(few)
+    return {"shape": shape, "plural": plural(shape)}
+
+
+def write_count_few(scene: ShapeGrid, asked: dict, writer: Writer) -> str:
+    count = sum(has(mark, asked["shape"]) for mark in marks_of(scene))
+    writer.step((f"Count the {asked['plural']}", "Count"), say_count(count, asked["shape"]))
+    return str(count)
+
+
+COUNT_FEW = Family(
+    name="count_few",
+    perception=True,
+    answer_type="integer",
+    sample=sample_shape_grid,
+    pictures=(ShapeGrid,),
+    ask=ask_count_few,
+    solve=lambda scene, asked: str(sum(has(mark, asked["shape"]) for mark in marks_of(scene))),
+    write=write_count_few,
+    phrasings=(
+        "How many {plural} are there?",
+        "How many {plural} do you see?",
+        "Count the {plural}.",
+        "What is the number of {plural}?",
+        "How many {plural} does the grid hold?",
+        "How many {plural} are in the grid?",
+    ),
+    held_out=("What number of {plural} do you see?", "How many {plural} are there in the grid?"),
+)
+
+
+def ask_side_length(scene: Polygon, rng: Random) -> dict:
+    return {"side": rng.choice(list(sides_of(scene)))}
+
+
+def write_side_length(scene: Polygon, asked: dict, writer: Writer) -> str:
+    value = sides_of(scene)[asked["side"]]
+    writer.step(("Read the side", "Find the side"), writer.values([(asked["side"], value)]) + ".")
+    return str(value)
+
+
+SIDE_LENGTH = Family(
+    name="side_length",
+    perception=True,
+    answer_type="integer",
+    sample=sample_polygon,
+    pictures=(Polygon,),
+    ask=ask_side_length,
+    solve=lambda scene, asked: str(sides_of(scene)[asked["side"]]),
+    write=write_side_length,
+    phrasings=(
+        "How long is the side {side}?",
+        "What is the length of {side}?",
+        "Read the length of the side {side}.",
+        "What is the side {side}?",
+        "How long is {side}?",
+        "What number stands at the side {side}?",
+    ),
+    held_out=("What is the length of the side {side}?", "What length does the side {side} have?"),
+)
+
+SHAPE_FAMILIES = (
+    GRID_DIFFERENCE, GRID_ONCE, GRID_WALK, TRIANGLE_ANGLE, POLYGON_PERIMETER, ROUTE_SHORTEST, ROUTE_LENGTH,
+    CELL_COLOR, COUNT_FEW, SIDE_LENGTH,
+)  # fmt: skip

@@ -1,0 +1,100 @@
+"""Writing one reasoning chain: its manner of speaking is drawn once, and it may be made to slip.
+
+A chain's family says what to read and what to compute; the `Writer` says how that sounds. Every number that a
+family computes passes through the writer, so a slip made here runs through the rest of the chain as it would in
+a solver's head, and never breaks the form.
+"""
+
+from collections.abc import Sequence
+from random import Random
+
+from insightv_core.records import CONTINUE, SUMMARY, Step
+
+VALUE_MANNERS = ("{} is {}", "{} is {}", "{} = {}", "{} has {}")
+JOINED_SIGNS = {"+": (" + ", " = "), "-": (" - ", " = "), "x": (" x ", " = ")}
+JOINED_WORDS = {"+": (" plus ", " is "), "-": (" minus ", " is "), "x": (" times ", " is ")}
+
+
+class Writer:
+    """Collect the steps of one chain; `slip_rate` is the chance that a computation or a choice goes wrong."""
+
+    def __init__(self, rng: Random, slip_rate: float = 0.0):
+        self.rng = rng
+        self.slip_rate = slip_rate
+        self.slipped = False
+        self.value_manner = rng.choice(VALUE_MANNERS)
+        self.joints = JOINED_SIGNS if rng.random() < 0.75 else JOINED_WORDS
+        self.plan = rng.random()
+        self._steps: list[Step] = []
+
+    # -- what a chain says -------------------------------------------------------------------------------------
+
+    def step(self, titles: Sequence[str], content: str) -> None:
+        """Add a step whose title is one of `titles`."""
+        self._steps.append(Step(self.rng.choice(titles), content, CONTINUE))
+
+    def finish(self, answer: str) -> tuple[Step, ...]:
+        """Close the chain, half of the time (always when it has one step) with a step that states the answer."""
+        if len(self._steps) < 2 or self.rng.random() < 0.5:
+            self.step(("Answer", "Conclude"), f"The answer is {answer}.")
+        last = self._steps[-1]
+        return (*self._steps[:-1], Step(last.summary, last.content, SUMMARY))
+
+    def values(self, pairs: Sequence[tuple[str, int]]) -> str:
+        """Say what was read, as in "Mia is 9, Leo is 3"."""
+        return ", ".join(self.value_manner.format(name, value) for name, value in pairs)
+
+    def order(self, items: Sequence) -> list:
+        """Return the items as they stand, or in another order of reading."""
+        return list(items) if self.rng.random() < 0.7 else list(reversed(items))
+
+    # -- what a chain works out --------------------------------------------------------------------------------
+
+    def result(self, exact: int) -> int:
+        """Return the exact result, or a near miss when the writer slips; it slips at most once a chain."""
+        if self.slipped or self.rng.random() >= self.slip_rate:
+            return exact
+        self.slipped = True
+        return max(0, exact + self.rng.choice((-10, -2, -1, 1, 2, 10) if exact > 9 else (-2, -1, 1, 2)))
+
+    def compute(self, sign: str, left: int, right: int) -> tuple[str, int]:
+        """Work out one sum, difference or product: its text and its result."""
+        exact = {"+": left + right, "-": left - right, "x": left * right}[sign]
+        joint, equals = self.joints[sign]
+        result = self.result(exact)
+        return f"{left}{joint}{right}{equals}{result}", result
+
+    def total(self, numbers: Sequence[int]) -> tuple[str, int]:
+        """Add numbers up one after the other: "9 + 3 = 12, 12 + 5 = 17"; a single number stands for itself."""
+        texts, total = [], numbers[0]
+        for number in numbers[1:]:
+            text, total = self.compute("+", total, number)
+            texts.append(text)
+        return ", ".join(texts), total
+
+    def pick(self, best: str, others: Sequence[str]) -> str:
+        """Return the best candidate, or another when the writer slips."""
+        if others and not self.slipped and self.rng.random() < self.slip_rate:
+            self.slipped = True
+            return self.rng.choice(list(others))
+        return best
+
+    def choose(self, *shares: float) -> int:
+        """Return which plan to follow: index i with probability shares[i]."""
+        point = self.plan * sum(shares)
+        for index, share in enumerate(shares):
+            point -= share
+            if point < 0:
+                return index
+        return len(shares) - 1
+
+
+def halves(items: Sequence) -> tuple[list, list]:
+    """Split items in two runs, the first one longer when the count is odd."""
+    middle = (len(items) + 1) // 2
+    return list(items[:middle]), list(items[middle:])
+
+
+def pairs_of(items: Sequence) -> list[list]:
+    """Split items in runs of two."""
+    return [list(items[start : start + 2]) for start in range(0, len(items), 2)]

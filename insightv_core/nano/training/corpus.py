@@ -1,0 +1,305 @@
+"""What nano reads while it is trained: conversations about pictures and about scenes in words.
+
+nano-base gets captions, perception questions and direct answers about pictures, and reasons about scenes in words
+only: it never sees a multi-step chain about a picture. nano-teacher starts from nano-base and gets step-by-step chains
+about pictures and the judging of several paths at once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from insightv_core import prompts
+from insightv_core.nano.questions.captions import describe
+from insightv_core.nano.questions.slips import misread
+from insightv_core.nano.scenes import Scene, Style, sample_style
+from insightv_core.nano.verify import verify_step
+from insightv_core.nano.world import FAMILIES, PERCEPTION, REASONING, Example, make_question, split_of, write_chain
+from insightv_core.parse import (
+    FLAWED,
+    SOUND,
+    PathVerdict,
+    SummaryReply,
+    write_answer,
+    write_step,
+    write_summary,
+    write_verdicts,
+)
+from insightv_core.records import Step
+
+CONVERSATIONS_PER_SCENE = 4
+# The teacher is a strong solver, not a perfect one: this share of the chains it learns from holds a slip, so that its
+# samples at temperature differ in truth as well as in wording, as a large model's do.
+TEACHER_SLIPS = 0.15
+BLANK_SHARE = 0.02
+MAX_JUDGED_PATHS = 6
+# Kinds of conversation and their weights. Text kinds come with no picture.
+MIXES = {
+    "base": {
+        "caption": 5, "perception": 5, "direct": 2,
+        "text chain": 2.5, "text reason": 1, "text think": 0.4, "text direct": 0.6, "text summarize": 1,
+        "arithmetic": 0.7, "check": 0.2,
+    },
+    "teacher": {
+        "caption": 1, "perception": 1.5, "direct": 0.5, "chain": 7, "repair": 0.2, "judge": 2,
+        "text chain": 0.3, "text summarize": 0.2, "arithmetic": 0.3, "check": 0.2,
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Chat messages to learn from, every assistant turn of them; `kind` names the skill, for a loss of its own."""
+
+    kind: str
+    messages: tuple[dict, ...]
+
+
+@dataclass(frozen=True)
+class TrainingScene:
+    """One picture and the conversations about it; `blank` shows an empty picture in its place."""
+
+    scene: Scene
+    style: Style
+    conversations: tuple[Conversation, ...]
+    blank: bool = False
+
+
+@dataclass(frozen=True)
+class WrittenPath:
+    """A path written for an example: its steps, its answer, and the exact verdict on each step."""
+
+    steps: tuple[Step, ...]
+    answer: str
+    verdicts: tuple[str, ...]
+    score: int
+
+
+def training_scene(model: str, seed: int, index: int, progress: float) -> TrainingScene:
+    """Return the `index`-th training scene for "tower", "base" or "teacher": a function of its arguments alone.
+
+    The tower's scenes come without conversations: what stands where in the picture is its lesson. `progress` from 0
+    to 1 drives the curriculum: small scenes first, all levels from a fifth of the way on.
+    """
+    rng = Random(f"corpus:{model}:{seed}:{index}")
+    levels = (
+        (1,) if progress < 0.05 else (1, 1, 2) if progress < 0.1 else (1, 2, 2, 3) if progress < 0.2 else (1, 2, 3, 3)
+    )
+    if model == "tower":
+        example = draw_training_example(rng, rng.choice(list(FAMILIES)), rng.choice((1, 2, 3, 3)))
+        return TrainingScene(example.scene, example.style, ())
+    blank = rng.random() < BLANK_SHARE
+    perception_share = 0.35 if model == "base" else 0.15
+    pool = PERCEPTION if rng.random() < perception_share else REASONING
+    example = draw_training_example(rng, rng.choice(pool), rng.choice(levels))
+    mix = {"direct": 1} if blank else MIXES[model]
+    kinds = rng.choices(list(mix), list(mix.values()), k=CONVERSATIONS_PER_SCENE)
+    conversations = tuple(converse(kind, example, rng) for kind in kinds)
+    return TrainingScene(example.scene, example.style, conversations, blank)
+
+
+def draw_training_example(rng: Random, family: str, level: int) -> Example:
+    """Draw an example of the training split; several questions can be asked about its scene."""
+    while True:
+        scene = FAMILIES[family].sample(rng, level)
+        example = ask_about(scene, family, rng, level) if split_of(scene) == "train" else None
+        if example:
+            return example
+
+
+def ask_about(scene: Scene, family: str, rng: Random, level: int = 0, style: Style | None = None) -> Example | None:
+    """Ask a family's question about a scene, or return None where it does not suit."""
+    made = make_question(FAMILIES[family], scene, rng, "train")
+    if made is None:
+        return None
+    asked, question = made
+    chosen = FAMILIES[family]
+    return Example(
+        "train", 0, family, level, scene, style or sample_style(rng), question, chosen.solve(scene, asked),
+        chosen.answer_type, asked, tuple(asked.get("options", ())),
+    )  # fmt: skip
+
+
+def another_question(example: Example, rng: Random, families: tuple[str, ...]) -> Example:
+    """Ask another question about the example's picture, of one of the families where one suits."""
+    fitting = [name for name in families if isinstance(example.scene, FAMILIES[name].pictures)]
+    for family in rng.sample(fitting, len(fitting)):
+        asked = ask_about(example.scene, family, rng, example.level, example.style)
+        if asked:
+            return asked
+    return example
+
+
+def converse(kind: str, example: Example, rng: Random) -> Conversation:
+    """Write one conversation of that kind about the example's scene."""
+    if kind == "caption":
+        return Conversation(kind, (*prompts.caption(), prompts.assistant(describe(example.scene, rng))))
+    if kind == "arithmetic":
+        return converse_arithmetic(rng)
+    example = another_question(example, rng, PERCEPTION if kind == "perception" else REASONING)
+    if kind == "check":
+        return converse_check(example, rng)
+    described = describe(example.scene, rng) if kind.startswith("text") else None
+    if kind in ("perception", "direct", "text direct"):
+        return converse_direct(kind, example, rng, described)
+    if kind == "judge":
+        return converse_judge(example, rng)
+    if kind == "text summarize":
+        return converse_summarize(example, rng, described)
+    flawed = kind in ("chain", "repair") and rng.random() < TEACHER_SLIPS
+    path = write_flawed_path(example, rng) if flawed else write_chain(example, rng)
+    return Conversation(kind, tuple(converse_chain(kind, example, path, rng, described)))
+
+
+def converse_direct(kind: str, example: Example, rng: Random, described: str | None) -> Conversation:
+    """Write direct answers: one, or for perception up to five different questions in a row about one picture."""
+    messages = prompts.ask(example.question, prompts.DIRECT, described=described)
+    messages.append(prompts.assistant(example.answer))
+    known = {example.question}
+    for _ in range(rng.randint(0, 4) if kind == "perception" else 0):
+        example = another_question(example, rng, PERCEPTION)
+        if example.question not in known:
+            known.add(example.question)
+            messages += [prompts.user(f"{example.question}\n{prompts.DIRECT}"), prompts.assistant(example.answer)]
+    return Conversation(kind, tuple(messages))
+
+
+def converse_chain(kind: str, example: Example, path: tuple, rng: Random, described: str | None) -> list[dict]:
+    """Write a path as step-by-step turns, as one reply of JSON lines, or as plain thinking."""
+    steps, answer = path
+    if kind == "text reason":
+        lines = "\n".join(map(write_step, steps))
+        return [*prompts.ask(example.question, prompts.REASON, described=described), prompts.assistant(lines)]
+    if kind == "text think":
+        thoughts = " ".join(step.content for step in steps) + f"\nAnswer: {answer}"
+        return [*prompts.ask(example.question, prompts.THINK, described=described), prompts.assistant(thoughts)]
+    messages = prompts.ask(example.question, prompts.GENERATE, described=described)
+    broken_at = rng.randrange(len(steps)) if kind == "repair" else -1
+    for number, step in enumerate(steps):
+        if number:
+            messages.append(prompts.user(prompts.CONTINUE))
+        if number == broken_at:
+            messages += [unlearned(break_reply(write_step(step), rng)), prompts.user(prompts.REPAIR)]
+        messages.append(prompts.assistant(write_step(step)))
+    return [*messages, prompts.user(prompts.FINAL), prompts.assistant(write_answer(answer))]
+
+
+def unlearned(text: str) -> dict:
+    """Return an assistant turn to read but not to learn: the trainer masks turns marked so."""
+    return prompts.assistant(text) | {"learn": False}
+
+
+def break_reply(reply: str, rng: Random) -> str:
+    """Spoil a JSON reply the way a model does: cut off, unquoted, or plain text."""
+    return rng.choice(
+        (reply[: rng.randrange(1, len(reply))], reply.replace('"', ""), reply[1:], "I will think about it.")
+    )
+
+
+def converse_arithmetic(rng: Random) -> Conversation:
+    """Write a bare sum, difference, product or comparison."""
+    kind = rng.randrange(5)
+    if kind == 4:
+        numbers = [rng.randint(1, 20) for _ in range(rng.randint(3, 6))]
+        largest = rng.random() < 0.5
+        question = f"Which is the {'largest' if largest else 'smallest'} of {', '.join(map(str, numbers))}?"
+        answer = max(numbers) if largest else min(numbers)
+    else:
+        a, b = sorted((rng.randint(0, 120), rng.randint(0, 60)), reverse=True)
+        if kind == 3:
+            a, b = rng.randint(1, 30), rng.randint(1, 12)
+        if kind == 1 and rng.random() < 0.4:
+            a = 180
+        sign, answer = (("+", a + b), ("-", a - b), ("+", a + b), ("x", a * b))[kind]
+        question = f"What is {a} {sign} {b}?"
+    messages = [prompts.ask(question, prompts.DIRECT)[0], prompts.user(f"{question}\n{prompts.DIRECT}")]
+    return Conversation("arithmetic", (*messages, prompts.assistant(str(answer))))
+
+
+def converse_check(example: Example, rng: Random) -> Conversation:
+    """Write a comparison of two answers, right or wrong, in other words."""
+    same = rng.random() < 0.5
+    answer = example.answer if same else other_answer(example, rng)
+    given = rng.choice(
+        ("{}", "{}.", "The answer is {}.", "It is {}", "{} in all", "answer: {}", "So we get {}.")
+    ).format(answer)
+    reply = '{"same": true}' if same else '{"same": false}'
+    return Conversation("check", (*prompts.check(example.question, example.answer, given), prompts.assistant(reply)))
+
+
+def other_answer(example: Example, rng: Random) -> str:
+    """Return a wrong answer of the right kind."""
+    if example.answer_type == "integer":
+        return str(max(0, int(example.answer) + rng.choice((-10, -2, -1, 1, 2, 3, 10))) or int(example.answer) + 1)
+    pool = {"yes/no": ("yes", "no"), "option": tuple("ABCD")}.get(example.answer_type)
+    if pool is None:
+        pool = tuple(ask.answer for ask in (draw_training_example(rng, example.family, 2) for _ in range(4)))
+        pool = tuple(word for word in pool if word != example.answer) or ("none",)
+    return rng.choice([each for each in pool if each != example.answer])
+
+
+def write_flawed_path(example: Example, rng: Random) -> tuple[tuple[Step, ...], str]:
+    """Write a path with a misreading, a slip, or both; its answer may still be right."""
+    kind = rng.random()
+    seen = misread(example.scene, rng) if kind < 0.7 else None
+    return write_chain(example, rng, seen=seen, slip_rate=0.35 if kind > 0.55 else 0.0)
+
+
+def assess_exactly(example: Example, steps: tuple[Step, ...], answer: str) -> WrittenPath:
+    """Judge a path by the exact verifier: each step's verdict and the score that the judge learns to give."""
+    verdicts = tuple(
+        FLAWED
+        if verify_step(step, example.scene, answer=example.answer, statements=example.options) == "flawed"
+        else SOUND
+        for step in steps
+    )
+    return WrittenPath(steps, answer, verdicts, score_path(verdicts, answer == example.answer))
+
+
+def score_path(verdicts: tuple[str, ...], right: bool) -> int:
+    """Return the 1-100 score of a path from its step verdicts and its answer.
+
+    Sound paths with the right answer get 70 and 5 a step (detail) up to 100; a right answer by a flawed way 30 to 60,
+    and a wrong answer 5 to 30, less the larger the share of flawed steps.
+    """
+    flawed = verdicts.count(FLAWED) / len(verdicts)
+    if right and not flawed:
+        return min(100, 70 + 5 * len(verdicts))
+    return round(60 - 30 * flawed if right else 30 - 25 * flawed)
+
+
+def write_paths(example: Example, rng: Random, count: int) -> list[WrittenPath]:
+    """Write paths for one question, about half of them flawed."""
+    paths = []
+    for _ in range(count):
+        steps, answer = write_flawed_path(example, rng) if rng.random() < 0.5 else write_chain(example, rng)
+        paths.append(assess_exactly(example, steps, answer))
+    return paths
+
+
+def converse_judge(example: Example, rng: Random) -> Conversation:
+    """Write the judging of one to six paths of a question in one pass."""
+    count = rng.choices(range(1, MAX_JUDGED_PATHS + 1), (4, 4, 3, 1, 0.5, 0.5))[0]
+    paths = write_paths(example, rng, count)
+    messages = prompts.judge(example.question, example.answer, [(path.steps, path.answer) for path in paths])
+    verdicts = [PathVerdict(number, path.verdicts, path.score) for number, path in enumerate(paths, 1)]
+    return Conversation("judge", (*messages, prompts.assistant(write_verdicts(verdicts))))
+
+
+def converse_summarize(example: Example, rng: Random, described: str | None) -> Conversation:
+    """Write the summary agent's task on a scene in words: is the chain sound, and what is the answer."""
+    path = write_paths(example, rng, 1)[0]
+    verdict = FLAWED if FLAWED in path.verdicts or path.answer != example.answer else SOUND
+    messages = prompts.summarize(example.question, prompts.format_chain(path.steps), described=described)
+    return Conversation(
+        "text summarize", (*messages, prompts.assistant(write_summary(SummaryReply(verdict, example.answer))))
+    )
+
+
+def tokenizer_texts(count: int) -> Iterator[str]:
+    """Yield texts of training conversations, for the tokenizer to learn its merges from."""
+    for index in range(count):
+        model = ("base", "teacher")[index % 2]
+        for conversation in training_scene(model, 99, index, 1.0).conversations:
+            for message in conversation.messages:
+                yield from (part["text"] for part in message["content"] if part["type"] == "text")

@@ -1,0 +1,499 @@
+"""Pre-train nano on drawn scenes: one picture and its conversations at a time, many scenes a step.
+
+A step is a pure function of (seed, step number), made ahead of time by worker processes. Each picture is encoded
+once and shared by all its conversations, and only positions that are trained on reach the language model's head.
+A run that was stopped continues with the same command and ends with the same weights.
+"""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from insightv_core.errors import UserError
+from insightv_core.nano import model as nano
+from insightv_core.nano.training.muon import Muon
+from insightv_core.nano.training.steps import (
+    StepData,
+    add_gradients,
+    encode_conversations,
+    locate_words,
+    pack_rows,
+    shrink_picture,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerFast
+
+TOKENIZER_TEXTS = 3_000
+GRADIENT_NORM = 1.0
+GREY = (128, 128, 128)
+# These say where and how a run is carried out, not what is learned: a stopped run may change them.
+FREE_SETTINGS = ("out", "device", "workers", "compile", "checkpoint_every", "log_every")
+
+
+def _setting(default, text: str):
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """Everything that a pre-training run depends on."""
+
+    out: str = _setting("runs/nano", "folder of the run: checkpoint, log and, at the end, `model`")
+    model: str = _setting("base", "what to learn: tower (to read pictures), then base, then teacher")
+    init: str = _setting("", "model to start from, a name or folder; a teacher starts from nano-base unless given")
+    steps: int = _setting(20_000, "number of optimizer steps")
+    scenes_per_step: int = _setting(64, "pictures a step, each with all its conversations")
+    learning_rate: float = _setting(5e-3, "learning rate between warm-up and decay")
+    warmup_steps: int = _setting(200, "steps over which the learning rate rises to its full value")
+    decay_fraction: float = _setting(0.3, "last part of the run over which the learning rate falls to zero")
+    weight_decay: float = _setting(0.05, "weight decay of the matrices")
+    optimizer: str = _setting("muon", "muon (AdamW for all but the hidden matrices) or adamw")
+    ema: bool = _setting(True, "save a running average of the weights instead of the last ones")
+    ema_decay: float = _setting(0.999, "share of the running average that a step keeps")
+    seed: int = _setting(0, "seed of the weights and of the scenes")
+    micro_batch_tokens: int = _setting(0, "padded tokens a forward pass; 0 means 65536 on a GPU and 8192 on the CPU")
+    precision: str = _setting("auto", "float32, bfloat16, or auto: bfloat16 where the device is fast at it")
+    compile: bool = _setting(False, "compile the model with torch.compile")
+    device: str = _setting("", "torch device; the first GPU, else the CPU, unless given")
+    workers: int = _setting(-1, "processes that draw and tokenize; -1 means all cores but two, 0 none")
+    checkpoint_every: int = _setting(500, "steps between checkpoints")
+    log_every: int = _setting(20, "steps between lines of log.jsonl")
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """Where a run stands: `model_folder` is None unless all steps are done."""
+
+    step: int
+    loss: float | None
+    model_folder: Path | None
+
+
+@dataclass
+class StepDataset:
+    """The steps of a run by number, as a map-style data set for a data loader."""
+
+    settings: PretrainSettings
+    tokenizer: "PreTrainedTokenizerFast"
+
+    def __len__(self) -> int:
+        return self.settings.steps
+
+    def __getitem__(self, step: int) -> StepData:
+        import numpy as np
+        import torch
+        from PIL import Image
+
+        from insightv_core.nano.render import render_with_words
+        from insightv_core.nano.training.corpus import training_scene
+
+        settings = self.settings
+        first = step * settings.scenes_per_step
+        scenes = [
+            training_scene(settings.model, settings.seed, first + place, step / settings.steps)
+            for place in range(settings.scenes_per_step)
+        ]
+        blank = Image.new("RGB", (nano.IMAGE_SIZE, nano.IMAGE_SIZE), GREY)
+        drawn = [(blank, []) if item.blank else render_with_words(item.scene, item.style) for item in scenes]
+        pictures = [shrink_picture(picture) for picture, _ in drawn]
+        groups = [item.conversations for item in scenes]
+        return pack_rows(
+            encode_conversations(self.tokenizer, groups),
+            torch.from_numpy(np.stack(pictures)),
+            locate_words(self.tokenizer, [words for _, words in drawn]),
+            sorted({talk.kind for talks in groups for talk in talks}),
+            limit=settings.micro_batch_tokens,
+            pad=self.tokenizer.pad_token_id,
+            multiple=64 if settings.compile else 8,  # few distinct shapes when each one is compiled
+        )
+
+
+def _start_worker(_worker: int) -> None:
+    """Leave stopping to the main process, which ends its workers, and use one thread: each core has its worker."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def load_steps(settings: PretrainSettings, tokenizer: "PreTrainedTokenizerFast", start: int) -> "Iterator[StepData]":
+    """Yield the steps from `start` on, made ahead of time by `settings.workers` processes."""
+    from torch.utils.data import DataLoader
+
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the tokenizer's own threads would not survive the fork
+    workers = {"worker_init_fn": _start_worker, "prefetch_factor": 3} if settings.workers else {}
+    yield from DataLoader(
+        StepDataset(settings, tokenizer),
+        batch_size=None,
+        sampler=range(start, settings.steps),
+        num_workers=settings.workers,
+        pin_memory=settings.device.startswith("cuda"),
+        **workers,
+    )
+
+
+def learning_rate_at(settings: PretrainSettings, step: int) -> float:
+    """Return the learning rate of a step: a linear rise, a plateau, and a linear fall to zero."""
+    rise = (step + 1) / max(settings.warmup_steps, 1)
+    fall = (settings.steps - step) / max(settings.steps * settings.decay_fraction, 1)
+    return settings.learning_rate * min(1.0, rise, fall)
+
+
+def is_trained(name: str, settings: PretrainSettings) -> bool:
+    """Tell whether a weight changes: learning to read pictures leaves the language model as it is."""
+    return settings.model != "tower" or "vision_tower" in name or "multi_modal_projector" in name
+
+
+class Training:
+    """The changing state of a run: weights, running average, optimizer state and the number of steps done."""
+
+    def __init__(self, model: "LlavaForConditionalGeneration", settings: PretrainSettings):
+        import torch
+
+        self.model, self.settings, self.step = model.train(), settings, 0
+        named = dict(model.named_parameters())
+        # The tower's last norm lies behind the features that LLaVA takes, so it gets no gradient.
+        self.names = [name for name in named if "post_layernorm" not in name and is_trained(name, settings)]
+        self.weights = [named[name] for name in self.names]
+        self.average = [weight.detach().clone() for weight in self.weights]
+        hidden = {
+            n for n in self.names if named[n].ndim == 2 and not n.endswith(("embed_tokens.weight", "embedding.weight"))
+        }
+        by_muon = hidden if settings.optimizer == "muon" else set()
+        decays = [named[n] for n in self.names if n in hidden - by_muon]
+        rest = [named[n] for n in self.names if n not in hidden]
+        self.muon = Muon([named[n] for n in self.names if n in by_muon], settings.weight_decay)
+        groups = [{"params": decays, "weight_decay": settings.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        self.adamw = torch.optim.AdamW([g for g in groups if g["params"]], lr=1.0, betas=(0.9, 0.95), fused=True)
+        self.autocast = _autocast(settings)
+
+    def take_step(self, data: StepData) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+        """Learn from one step's data; return its loss sums by kind, its reading loss and the norm of its gradient."""
+        import torch
+
+        for weight in self.weights:
+            weight.grad = None
+        sums, reading = add_gradients(self.model, data, self.autocast)
+        for weight in self.weights:
+            if weight.grad is None:  # a step without pictures leaves the tower without gradients
+                weight.grad = torch.zeros_like(weight)
+        norm = torch.nn.utils.clip_grad_norm_(self.weights, GRADIENT_NORM)
+        rate = learning_rate_at(self.settings, self.step)
+        self.muon.step(rate)
+        for group in self.adamw.param_groups:
+            group["lr"] = rate
+        self.adamw.step()
+        if self.settings.ema:  # early steps count for less, so that the average forgets the random start
+            keep = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
+            with torch.no_grad():
+                torch._foreach_lerp_(self.average, self.weights, 1 - keep)
+        self.step += 1
+        return sums, reading, norm
+
+    def state(self) -> dict:
+        """Return all that a continued run needs."""
+        return {
+            "settings": asdict(self.settings),
+            "step": self.step,
+            "weights": dict(zip(self.names, [w.detach() for w in self.weights], strict=True)),
+            "average": self.average,
+            "muon": self.muon.buffers,
+            "adamw": self.adamw.state_dict(),
+        }
+
+    def restore(self, state: dict) -> None:
+        """Continue from what `state` returned."""
+        import torch
+
+        self.step = state["step"]
+        with torch.no_grad():
+            torch._foreach_copy_(self.weights, [state["weights"][name] for name in self.names])
+            torch._foreach_copy_(self.average, state["average"])
+            for buffer, saved in zip(self.muon.buffers, state["muon"], strict=True):
+                buffer.copy_(saved)
+        self.adamw.load_state_dict(state["adamw"])
+
+    def final_model(self) -> "LlavaForConditionalGeneration":
+        """Return the model with the weights to keep: the running average, unless that is switched off."""
+        import torch
+
+        if self.settings.ema:
+            with torch.no_grad():
+                torch._foreach_copy_(self.weights, self.average)
+        return self.model.eval()
+
+
+def _autocast(settings: PretrainSettings):
+    import torch
+
+    kind = torch.device(settings.device).type
+    enabled = settings.precision == "bfloat16"
+    return lambda: torch.autocast(kind, torch.bfloat16, enabled=enabled)
+
+
+def check_settings(settings: PretrainSettings) -> None:
+    """Raise `UserError` for a setting that cannot work."""
+    choices = {
+        "model": ("tower", "base", "teacher"),
+        "optimizer": ("muon", "adamw"),
+        "precision": ("auto", "float32", "bfloat16"),
+    }
+    for name, allowed in choices.items():
+        if getattr(settings, name) not in allowed:
+            raise UserError(f"{name} is {getattr(settings, name)!r}: choose one of {', '.join(allowed)}")
+    for name in ("steps", "scenes_per_step", "checkpoint_every", "log_every"):
+        if getattr(settings, name) < 1:
+            raise UserError(f"{name} is {getattr(settings, name)}: give a whole number of at least 1")
+    if not 0 <= settings.decay_fraction <= 1 or not 0 <= settings.ema_decay < 1:
+        raise UserError("decay_fraction must lie in 0..1 and ema_decay in 0..1 without 1")
+
+
+def count_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _resolve_settings(settings: PretrainSettings) -> PretrainSettings:
+    """Fill in what is left to the machine: device, workers, precision and batch size."""
+    import torch
+
+    device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    on_gpu = device.startswith("cuda")
+    fast_bfloat16 = (
+        torch.cuda.is_bf16_supported() if on_gpu else getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+    )
+    return replace(
+        settings,
+        device=device,
+        workers=settings.workers if settings.workers >= 0 else max(count_cores() - 2, 1),
+        precision=settings.precision if settings.precision != "auto" else "bfloat16" if fast_bfloat16 else "float32",
+        micro_batch_tokens=settings.micro_batch_tokens or (65536 if on_gpu else 8192),
+        init=settings.init or ("nano-base" if settings.model == "teacher" else ""),
+    )
+
+
+def pretrain(settings: PretrainSettings) -> PretrainResult:
+    """Train until all steps are done or SIGINT or SIGTERM asks to stop; the same call continues a stopped run.
+
+    Writes `checkpoint.pt` and `log.jsonl` into `settings.out` and, once done, the folder `model`. Raises `UserError`
+    for settings that cannot work or differ from those of the run that is to be continued.
+    """
+    import torch
+
+    check_settings(settings)
+    out = Path(settings.out)
+    saved = _load_checkpoint(out / "checkpoint.pt", settings)
+    resolved = _resolve_settings(settings)
+    torch.set_float32_matmul_precision("high")
+    if resolved.device == "cpu":  # torch alone may take one thread of a core for both
+        torch.set_num_threads(count_cores())
+    out.mkdir(parents=True, exist_ok=True)
+    training, processor = _start_training(resolved, out)
+    if saved is not None:
+        training.restore(saved)
+    loss = _train(training, processor, settings)
+    if training.step < settings.steps:
+        return PretrainResult(training.step, loss, None)
+    nano.save_model(out / "model", training.final_model(), processor)
+    return PretrainResult(training.step, loss, out / "model")
+
+
+def _load_checkpoint(path: Path, settings: PretrainSettings) -> dict | None:
+    import torch
+
+    if not path.exists():
+        return None
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(f"the checkpoint {path} is damaged: delete it to start again") from error
+    for name, value in asdict(settings).items():
+        if name not in FREE_SETTINGS and saved["settings"].get(name) != value:
+            raise UserError(
+                f"{name} is {value!r}, but the run in {path.parent} was started with {saved['settings'].get(name)!r}: "
+                f"continue it with the same {name}, or choose another folder"
+            )
+    return saved
+
+
+def _start_training(settings: PretrainSettings, out: Path) -> "tuple[Training, LlavaProcessor]":
+    """Return the run at step 0: from `settings.init` when given, else new, with a tokenizer learned on the corpus."""
+    import torch
+
+    if settings.init:
+        model, processor = nano.load_nano(settings.init, device=settings.device, dtype=torch.float32)
+    else:
+        processor = _learn_processor(out / "processor")
+        model = nano.build_model(processor.tokenizer, settings.seed).to(settings.device)
+    if settings.device == "cpu":  # at these lengths, plain matrix products beat the fused attention of the CPU
+        model.set_attn_implementation("eager")
+    counts = nano.count_parameters(model)
+    print(f"{sum(counts.values()):,} parameters: {', '.join(f'{part} {n:,}' for part, n in counts.items())}")
+    if settings.compile:
+        model.model.language_model.compile()
+        model.model.vision_tower.compile()
+    return Training(model, settings), processor
+
+
+def _learn_processor(folder: Path) -> "LlavaProcessor":
+    """Return the run's processor; its tokenizer is learned once and kept, so that a continued run has the same."""
+    from insightv_core.nano.training.corpus import tokenizer_texts
+
+    if not folder.exists():
+        processor = nano.build_processor(nano.build_tokenizer(tokenizer_texts(TOKENIZER_TEXTS)))
+        unfinished = folder.with_suffix(".unfinished")
+        processor.save_pretrained(unfinished)
+        unfinished.rename(folder)
+    return nano.load_processor(folder)
+
+
+def _train(training: Training, processor: "LlavaProcessor", settings: PretrainSettings) -> float | None:
+    """Take the steps that are left, with a log, a progress bar and checkpoints; return the last logged loss."""
+    from tqdm import tqdm
+
+    out = Path(settings.out)
+    log = StepLog(out / "log.jsonl", training)
+    bar = tqdm(total=settings.steps, initial=training.step, unit="step", disable=None)
+    steps = load_steps(training.settings, processor.tokenizer, training.step)
+    with _stop_on_signals() as stop, contextlib.closing(steps), bar:
+        for data in steps:
+            sums, reading, norm = training.take_step(data.to(training.weights[0].device))
+            log.add(data, sums, reading)
+            bar.update()
+            last = stop.is_set() or training.step == settings.steps
+            if last or training.step % settings.log_every == 0:
+                bar.set_postfix(loss=f"{log.write(norm):.4f}")
+            if last or training.step % settings.checkpoint_every == 0:
+                _save_checkpoint(out / "checkpoint.pt", training, settings)
+            if last:
+                break
+    return log.loss
+
+
+def _save_checkpoint(path: Path, training: Training, settings: PretrainSettings) -> None:
+    """Write the checkpoint beside its place and move it there, so that a kill never leaves half of one."""
+    import torch
+
+    unfinished = path.with_suffix(".unfinished")
+    torch.save(training.state() | {"settings": asdict(settings)}, unfinished)
+    os.replace(unfinished, path)
+
+
+@contextlib.contextmanager
+def _stop_on_signals() -> "Iterator[threading.Event]":
+    """Yield an event that the first SIGINT or SIGTERM sets; a second one acts as it did before."""
+    stop, before = threading.Event(), {}
+
+    def ask(_number, _frame):
+        stop.set()
+        _put_back()
+
+    def _put_back():
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        _put_back()
+
+
+class StepLog:
+    """Sums up steps without waiting for the device, and writes a JSON line when asked."""
+
+    def __init__(self, path: Path, training: Training):
+        self.path, self.training, self.loss = path, training, None
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        # Steps after the checkpoint are done again, so their lines go.
+        path.write_text("".join(line for line in lines if json.loads(line)["step"] <= training.step))
+        self._restart()
+
+    def _restart(self) -> None:
+        self.sums, self.reading, self.rows, self.tokens, self.started = [], [], 0, 0, time.perf_counter()
+
+    def add(self, data: StepData, sums: "torch.Tensor", reading: "torch.Tensor") -> None:
+        """Take in a step that was just queued."""
+        self.sums.append((data.kinds, sums))
+        self.reading.append(reading)
+        self.rows += data.rows or len(data.images)
+        self.tokens += data.token_count
+
+    def write(self, norm: "torch.Tensor") -> float:
+        """Write the mean of the steps since the last line; `UserError` when the loss is no longer a number."""
+        import torch
+
+        totals: dict[str, list[float]] = {}
+        for kinds, sums in self.sums:
+            for kind, (loss, count) in zip(kinds, sums.tolist(), strict=True):
+                total = totals.setdefault(kind, [0.0, 0.0])
+                total[0] += loss
+                total[1] += count
+        reading = torch.stack(self.reading).mean().item()
+        counted = sum(t[1] for t in totals.values())
+        self.loss = sum(t[0] for t in totals.values()) / counted if counted else reading
+        step, seconds = self.training.step, time.perf_counter() - self.started
+        if not math.isfinite(self.loss):
+            raise UserError(
+                f"the loss is {self.loss} at step {step}: start again in a new folder with a lower learning rate"
+            )
+        line = {
+            "step": step,
+            "loss": round(self.loss, 5),
+            "reading_loss": round(reading, 5),
+            "losses": {kind: round(loss / count, 5) for kind, (loss, count) in sorted(totals.items()) if count},
+            "learning_rate": learning_rate_at(self.training.settings, step - 1),
+            "gradient_norm": round(norm.item(), 4),
+            "samples_per_second": round(self.rows / seconds, 1),
+            "tokens_per_second": round(self.tokens / seconds),
+            "seconds": round(seconds, 3),
+            "gpu_memory": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+        }
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        self._restart()
+        return self.loss
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add one option for each setting."""
+    for setting in fields(PretrainSettings):
+        kind = {"action": argparse.BooleanOptionalAction} if setting.type is bool else {"type": setting.type}
+        option = "--" + setting.name.replace("_", "-")
+        parser.add_argument(option, default=setting.default, help=setting.metadata["help"] + " (%(default)s)", **kind)
+
+
+def settings_from(arguments: argparse.Namespace) -> PretrainSettings:
+    """Return the settings that options of `add_arguments` stand for."""
+    return PretrainSettings(**{setting.name: getattr(arguments, setting.name) for setting in fields(PretrainSettings)})
+
+
+def main() -> None:
+    """Run `python -m insightv_core.nano.training.pretrain`."""
+    parser = argparse.ArgumentParser(description="Pre-train the embedded model on drawn scenes.")
+    add_arguments(parser)
+    settings = settings_from(parser.parse_args())
+    try:
+        result = pretrain(settings)
+    except UserError as error:
+        parser.exit(1, f"{error}\n")
+    if result.model_folder is None:
+        parser.exit(130, f"stopped after step {result.step} of {settings.steps}; the same command continues\n")
+    print(f"trained {result.step} steps, model in {result.model_folder}")
+
+
+if __name__ == "__main__":
+    main()
