@@ -19,6 +19,7 @@ def add_nano_commands(commands) -> None:
     add_measure(actions)
     add_demo(actions)
     add_pretrain(actions)
+    add_curve(actions)
 
 
 def add_command(actions, name: str, run, text: str, example: str) -> argparse.ArgumentParser:
@@ -243,4 +244,24 @@ def run_pretrain(options: argparse.Namespace) -> int:
         print(f"stopped after step {result.step} of {options.steps}; the same command continues")
         return 130
     print(f"trained {result.step} steps; model in {result.model_folder}")
+    return 0
+
+
+# -- curve ---------------------------------------------------------------------------------------------------------
+
+
+def add_curve(actions) -> None:
+    parser = add_command(
+        actions, "curve", run_curve, "draw the losses of a training run as a page", "insightv nano curve runs/nano-base"
+    )
+    parser.add_argument("folder", type=Path, help="folder of the run, which holds log.jsonl")
+
+
+def run_curve(options: argparse.Namespace) -> int:
+    """Write `curve.html` beside the log of a run."""
+    from insightv_core.figures import plot_training, read_log
+
+    path = options.folder / "curve.html"
+    plot_training(read_log(options.folder / "log.jsonl")).write_html(path, include_plotlyjs=True)
+    print(f"curve in {path}")
     return 0

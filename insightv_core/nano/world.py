@@ -1,7 +1,7 @@
 """The nano world: examples drawn by seed, their reference chains, and the splits that keep them apart."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from random import Random
 
 from insightv_core.errors import UserError
@@ -146,8 +146,3 @@ def draw_examples(
             known.add(key)
             examples.append(example)
     return examples
-
-
-def with_style(example: Example, style: Style) -> Example:
-    """Return the example drawn in other looks."""
-    return replace(example, style=style)

@@ -36,9 +36,9 @@ MAX_JUDGED_PATHS = 6
 # Kinds of conversation and their weights. Text kinds come with no picture.
 MIXES = {
     "base": {
-        "caption": 5, "perception": 5, "direct": 2,
-        "text chain": 2.5, "text reason": 1, "text think": 0.4, "text direct": 0.6, "text summarize": 1,
-        "arithmetic": 0.7, "check": 0.2,
+        "caption": 5, "perception": 5, "direct": 1.7,
+        "text chain": 2.5, "text reason": 1, "text think": 0.4, "text direct": 0.4, "text summarize": 1,
+        "arithmetic": 1, "check": 0.2,
     },
     "teacher": {
         "caption": 1, "perception": 1.5, "direct": 0.5, "chain": 7, "repair": 0.2, "judge": 2,
@@ -197,23 +197,31 @@ def break_reply(reply: str, rng: Random) -> str:
 
 
 def converse_arithmetic(rng: Random) -> Conversation:
-    """Write a bare sum, difference, product or comparison."""
-    kind = rng.randrange(5)
-    if kind == 4:
+    """Write up to six bare sums, differences, products or comparisons in a row."""
+    question, answer = draw_sum(rng)
+    system = prompts.ask(question, prompts.DIRECT)[0]
+    messages = [system, prompts.user(f"{question}\n{prompts.DIRECT}"), prompts.assistant(answer)]
+    for _ in range(rng.randint(0, 5)):
+        question, answer = draw_sum(rng)
+        messages += [prompts.user(f"{question}\n{prompts.DIRECT}"), prompts.assistant(answer)]
+    return Conversation("arithmetic", tuple(messages))
+
+
+def draw_sum(rng: Random) -> tuple[str, str]:
+    """Draw a question of arithmetic of the size that chains need, and its answer."""
+    kind = rng.choice(("+", "+", "+", "-", "-", "x", "largest", "smallest"))
+    if kind in ("largest", "smallest"):
         numbers = [rng.randint(1, 20) for _ in range(rng.randint(3, 6))]
-        largest = rng.random() < 0.5
-        question = f"Which is the {'largest' if largest else 'smallest'} of {', '.join(map(str, numbers))}?"
-        answer = max(numbers) if largest else min(numbers)
-    else:
-        a, b = sorted((rng.randint(0, 120), rng.randint(0, 60)), reverse=True)
-        if kind == 3:
-            a, b = rng.randint(1, 30), rng.randint(1, 12)
-        if kind == 1 and rng.random() < 0.4:
-            a = 180
-        sign, answer = (("+", a + b), ("-", a - b), ("+", a + b), ("x", a * b))[kind]
-        question = f"What is {a} {sign} {b}?"
-    messages = [prompts.ask(question, prompts.DIRECT)[0], prompts.user(f"{question}\n{prompts.DIRECT}")]
-    return Conversation("arithmetic", (*messages, prompts.assistant(str(answer))))
+        answer = max(numbers) if kind == "largest" else min(numbers)
+        return f"Which is the {kind} of {', '.join(map(str, numbers))}?", str(answer)
+    if kind == "x":
+        left, right = rng.randint(1, 30), rng.randint(1, 12)
+        return f"What is {left} x {right}?", str(left * right)
+    left, right = rng.randint(0, 90), rng.randint(0, rng.choice((15, 60)))
+    if kind == "+":
+        return f"What is {left} + {right}?", str(left + right)
+    left = 180 if rng.random() < 0.25 else max(left, right)
+    return f"What is {left} - {right}?", str(left - right)
 
 
 def converse_check(example: Example, rng: Random) -> Conversation:
