@@ -90,9 +90,11 @@ def test_the_demo_is_drawn_the_same_again(tmp_path):
 
 
 def test_curve_draws_every_kind_of_conversation(tmp_path, capsys):
-    lines = [{"step": n, "reading_loss": 3 / n, "losses": {"caption": 2 / n, "chain": 4 / n}} for n in (1, 2, 3)]
+    lines = [
+        {"step": n, "lessons": {"reading": 3 / n}, "losses": {"caption": 2 / n, "chain": 4 / n}} for n in (1, 2, 3)
+    ]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert main(["nano", "curve", str(tmp_path)]) == 0
     page = (tmp_path / "curve.html").read_text()
-    assert all(name in page for name in ("caption", "chain", "reading the picture"))
+    assert all(name in page for name in ("caption", "chain", "reading"))
     assert str(tmp_path / "curve.html") in capsys.readouterr().out

@@ -73,6 +73,7 @@ def small_world(monkeypatch):
     corpus = SimpleNamespace(training_scene=make_scene, tokenizer_texts=write_texts)
     monkeypatch.setitem(sys.modules, "insightv_core.nano.training.corpus", corpus)
     monkeypatch.setitem(sys.modules, "insightv_core.nano.render", SimpleNamespace(render_with_words=draw_with_words))
+    monkeypatch.setattr(steps, "POINTING_LAYER", -1)
     for name, value in {"HIDDEN_SIZE": 48, "HEADS": 3, "MLP_SIZE": 64, "VISION_LAYERS": 1, "TEXT_LAYERS": 1}.items():
         monkeypatch.setattr(nano, name, value)
     monkeypatch.setattr(training, "TOKENIZER_TEXTS", 20)
@@ -226,8 +227,8 @@ def test_loss_and_gradients_equal_the_plain_model(settings, tokenizer, item):
     scenes = [make_scene("base", 0, index, 0) for index in range(4)]
     loss, expected = plain_gradients(model, tokenizer, scenes)
     model.zero_grad()
-    sums, reading = steps.add_gradients(model, item, training._autocast(settings))
-    assert reading.item() == pytest.approx(plain_reading(model, tokenizer, scenes).item(), rel=1e-4)
+    sums, lessons = steps.add_gradients(model, item, training._autocast(settings))
+    assert lessons["reading"].item() == pytest.approx(plain_reading(model, tokenizer, scenes).item(), rel=1e-4)
     assert sums[:, 0].sum().item() / sums[:, 1].sum().item() == pytest.approx(loss, rel=1e-5)
     ours = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
     assert ours.keys() == expected.keys() and any("patch_embedding" in name for name in ours)
@@ -251,8 +252,38 @@ def test_a_step_of_blank_pictures_alone_has_a_gradient_of_zero(settings, tokeniz
     )
     model = nano.build_model(tokenizer)
     data = training.StepDataset(replace(settings, model="tower"), tokenizer)[0]
-    _, reading = steps.add_gradients(model, data.to(torch.device("cpu")), training._autocast(settings))
-    assert reading == 0 and all(not weight.grad.any() for weight in model.parameters() if weight.grad is not None)
+    _, lessons = steps.add_gradients(model, data.to(torch.device("cpu")), training._autocast(settings))
+    assert lessons["reading"] == 0 and all(
+        not weight.grad.any() for weight in model.parameters() if weight.grad is not None
+    )
+
+
+def test_pointing_counts_the_attention_on_what_has_to_be_said(settings, tokenizer, item, monkeypatch):
+    monkeypatch.setattr(steps, "POINTING_KINDS", ("direct",))
+    monkeypatch.setattr(steps, "POINTING_LAYER", -1)
+    model = nano.build_model(tokenizer)
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(4 if weight.ndim > 1 else 1)
+    _, lessons = steps.add_gradients(model, item, training._autocast(settings))
+    processor, expected = nano.build_processor(tokenizer), []
+    for index in range(3):  # scene 3 is blank
+        scene = make_scene("base", 0, index, 0)
+        talk = scene.conversations[0]
+        text = tokenizer.apply_chat_template(talk.messages, tokenize=False)
+        inputs = processor(text=[text], images=[draw(scene.scene, None)], return_tensors="pt")
+        looks = model(**inputs, output_attentions=True).attentions[-1][0, : steps.POINTING_HEADS]
+        ids = inputs["input_ids"][0].tolist()
+        (row,) = steps.encode_conversations(tokenizer, [[talk]])
+        places, words = steps.locate_words(tokenizer, [draw_with_words(scene.scene, None)[1]]).tolist()
+        said = [tokenizer.decode([token]).strip() for token in row.ids]
+        drawn = [tokenizer.decode([word]).strip() for word in words]
+        for at in (at for at, on in enumerate(row.trained) if on and said[at] in drawn):
+            start = ids.index(tokenizer.convert_tokens_to_ids("<image>"))
+            there = {start + place for place, word in zip(places, drawn, strict=True) if word == said[at]}
+            expected.append(-looks[:, at - 1, sorted(there)].sum(-1).log().mean())
+    assert expected and lessons["pointing"].item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-4)
 
 
 # ---- optimizer and schedule
@@ -325,7 +356,7 @@ def test_the_tower_learns_to_read_and_leaves_the_language_model_alone(settings, 
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all("vision_tower" in name or "projector" in name for name in changed)
     log = read_log(settings)
-    assert log[-1]["reading_loss"] < 0.6 * log[0]["reading_loss"]
+    assert log[-1]["lessons"]["reading"] < 0.6 * log[0]["lessons"]["reading"]
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])

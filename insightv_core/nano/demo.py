@@ -5,15 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from insightv_core.nano.scenes import content_hash
-from insightv_core.nano.world import PERCEPTION, REASONING, Example, draw_examples
+from insightv_core.nano.world import PERCEPTION, REASONING, Example, draw_examples, make_example
 
 DEMO_FOLDER = Path("data/demo")
 DEMO_COUNT = 300
 DEMO_SEED = 11
+OVERVIEW = (
+    ("bar_range", 4), ("line_rises", 2), ("pie_difference", 3), ("table_best_product", 1),
+    ("grid_walk", 5), ("triangle_angle", 6), ("polygon_perimeter", 7), ("route_shortest", 8),
+)  # fmt: skip
 
 
 def write_demo(folder: Path, count: int = DEMO_COUNT, seed: int = DEMO_SEED) -> tuple[int, int]:
-    """Write `questions.jsonl` and `images/` with questions balanced over families and levels.
+    """Write `questions.jsonl`, `images/` and `overview.png`: questions balanced over families and levels.
 
     Returns the number of questions and the size in bytes.
     """
@@ -32,8 +36,24 @@ def write_demo(folder: Path, count: int = DEMO_COUNT, seed: int = DEMO_SEED) -> 
         picture = render(example.scene, replace(example.style, noise=0))
         picture.quantize(128, dither=Dither.NONE).save(folder / row["image"], optimize=True)
         rows.append(row)
+    draw_overview(folder / "overview.png")
     (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return len(rows), sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def draw_overview(path: Path) -> None:
+    """Write one picture of each of eight families side by side."""
+    from PIL import Image
+
+    from insightv_core.nano.render import render
+
+    side, gap = 280, 12
+    sheet = Image.new("RGB", (4 * side + 5 * gap, 2 * side + 3 * gap), "white")
+    for place, (family, seed) in enumerate(OVERVIEW):
+        example = make_example(seed, split="demo", family=family, level=2)
+        picture = render(example.scene, replace(example.style, noise=0)).resize((side, side), Image.Resampling.LANCZOS)
+        sheet.paste(picture, (gap + place % 4 * (side + gap), gap + place // 4 * (side + gap)))
+    sheet.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def demo_row(example: Example) -> dict:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,13 @@ from insightv_core.nano.training.steps import (
     add_gradients,
     encode_conversations,
     locate_words,
+    map_spaces,
     pack_rows,
     shrink_picture,
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from transformers import LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerFast
 
@@ -90,6 +93,11 @@ class StepDataset:
     def __len__(self) -> int:
         return self.settings.steps
 
+    @cached_property
+    def says(self) -> "np.ndarray":
+        """The word that each token says."""
+        return map_spaces(self.tokenizer)
+
     def __getitem__(self, step: int) -> StepData:
         import numpy as np
         import torch
@@ -115,6 +123,7 @@ class StepDataset:
             sorted({talk.kind for talks in groups for talk in talks}),
             limit=settings.micro_batch_tokens,
             pad=self.tokenizer.pad_token_id,
+            says=self.says,
             multiple=64 if settings.compile else 8,  # few distinct shapes when each one is compiled
         )
 
@@ -179,13 +188,13 @@ class Training:
         self.adamw = torch.optim.AdamW([g for g in groups if g["params"]], lr=1.0, betas=(0.9, 0.95), fused=True)
         self.autocast = _autocast(settings)
 
-    def take_step(self, data: StepData) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
-        """Learn from one step's data; return its loss sums by kind, its reading loss and the norm of its gradient."""
+    def take_step(self, data: StepData) -> "tuple[torch.Tensor, dict, torch.Tensor]":
+        """Learn from one step's data; return its loss sums by kind, its lessons' losses and its gradient's norm."""
         import torch
 
         for weight in self.weights:
             weight.grad = None
-        sums, reading = add_gradients(self.model, data, self.autocast)
+        sums, lessons = add_gradients(self.model, data, self.autocast)
         for weight in self.weights:
             if weight.grad is None:  # a step without pictures leaves the tower without gradients
                 weight.grad = torch.zeros_like(weight)
@@ -200,7 +209,7 @@ class Training:
             with torch.no_grad():
                 torch._foreach_lerp_(self.average, self.weights, 1 - keep)
         self.step += 1
-        return sums, reading, norm
+        return sums, lessons, norm
 
     def state(self) -> dict:
         """Return all that a continued run needs."""
@@ -337,8 +346,9 @@ def _start_training(settings: PretrainSettings, out: Path) -> "tuple[Training, L
     else:
         processor = _learn_processor(out / "processor")
         model = nano.build_model(processor.tokenizer, settings.seed).to(settings.device)
-    if settings.device == "cpu":  # at these lengths, plain matrix products beat the fused attention of the CPU
-        model.set_attn_implementation("eager")
+    # The pointing lesson looks at attention weights, which fused attention hides; and at these lengths, plain matrix
+    # products are as fast on the CPU.
+    model.set_attn_implementation("eager")
     counts = nano.count_parameters(model)
     print(f"{sum(counts.values()):,} parameters: {', '.join(f'{part} {n:,}' for part, n in counts.items())}")
     if settings.compile:
@@ -369,8 +379,8 @@ def _train(training: Training, processor: "LlavaProcessor", settings: PretrainSe
     steps = load_steps(training.settings, processor.tokenizer, training.step)
     with _stop_on_signals() as stop, contextlib.closing(steps), bar:
         for data in steps:
-            sums, reading, norm = training.take_step(data.to(training.weights[0].device))
-            log.add(data, sums, reading)
+            sums, lessons, norm = training.take_step(data.to(training.weights[0].device))
+            log.add(data, sums, lessons)
             bar.update()
             last = stop.is_set() or training.step == settings.steps
             if last or training.step % settings.log_every == 0:
@@ -423,12 +433,14 @@ class StepLog:
         self._restart()
 
     def _restart(self) -> None:
-        self.sums, self.reading, self.rows, self.tokens, self.started = [], [], 0, 0, time.perf_counter()
+        self.sums, self.lessons, self.rows, self.tokens, self.started = [], {}, 0, 0, time.perf_counter()
 
-    def add(self, data: StepData, sums: "torch.Tensor", reading: "torch.Tensor") -> None:
+    def add(self, data: StepData, sums: "torch.Tensor", lessons: "dict[str, torch.Tensor | None]") -> None:
         """Take in a step that was just queued."""
         self.sums.append((data.kinds, sums))
-        self.reading.append(reading)
+        for name, loss in lessons.items():
+            if loss is not None:
+                self.lessons.setdefault(name, []).append(loss)
         self.rows += data.rows or len(data.images)
         self.tokens += data.token_count
 
@@ -442,9 +454,9 @@ class StepLog:
                 total = totals.setdefault(kind, [0.0, 0.0])
                 total[0] += loss
                 total[1] += count
-        reading = torch.stack(self.reading).mean().item()
+        lessons = {name: torch.stack(losses).mean().item() for name, losses in self.lessons.items()}
         counted = sum(t[1] for t in totals.values())
-        self.loss = sum(t[0] for t in totals.values()) / counted if counted else reading
+        self.loss = sum(t[0] for t in totals.values()) / counted if counted else lessons["reading"]
         step, seconds = self.training.step, time.perf_counter() - self.started
         if not math.isfinite(self.loss):
             raise UserError(
@@ -453,7 +465,7 @@ class StepLog:
         line = {
             "step": step,
             "loss": round(self.loss, 5),
-            "reading_loss": round(reading, 5),
+            "lessons": {name: round(loss, 5) for name, loss in lessons.items()},
             "losses": {kind: round(loss / count, 5) for kind, (loss, count) in sorted(totals.items()) if count},
             "learning_rate": learning_rate_at(self.training.settings, step - 1),
             "gradient_norm": round(norm.item(), 4),

@@ -1,0 +1,56 @@
+"""What the README says is so: its commands run, its output is real, and its tree is the one on disk."""
+
+import re
+import shlex
+from pathlib import Path
+
+from insightv_core.cli import build_parser, main
+from insightv_core.nano.world import FAMILIES
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+IGNORED = {"__init__.py", "__main__.py", "__pycache__"}
+
+
+def tree_paths():
+    """Return every path that the README's tree names, folders without their slash."""
+    block = README.split("## The files")[1].split("```")[1]
+    paths, parents = [], []
+    for line in block.strip().splitlines():
+        name = line.split()[0]
+        depth = (len(line) - len(line.lstrip())) // 2
+        parents = [*parents[:depth], name.rstrip("/")]
+        paths.append("/".join(parents))
+    return paths
+
+
+def test_the_tree_names_what_is_there_and_nothing_else():
+    named = tree_paths()
+    missing = [path for path in named if not (ROOT / path).exists()]
+    assert not missing
+    for folder in ("insightv_core", "insightv_core/nano"):
+        there = {f"{folder}/{entry.name}" for entry in (ROOT / folder).iterdir()} - {f"{folder}/{x}" for x in IGNORED}
+        assert there <= set(named), there - set(named)
+
+
+def test_the_first_command_prints_what_the_readme_shows(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    block = README.split("```sh\n")[1].split("```")[0].strip()
+    installed, command = block.split(" && ")
+    assert installed == "pip install -r requirements.txt"
+    assert main(shlex.split(command)[3:]) == 0
+    assert capsys.readouterr().out.strip() == README.split("```\n")[2].split("```")[0].strip()
+
+
+def test_the_commands_of_the_table_exist():
+    for action in re.findall(r"`insightv nano (\w+)`", README):
+        build_parser().parse_args(["nano", action, *(["folder"] if action == "curve" else [])])
+
+
+def test_the_number_of_families_is_right():
+    assert f"questions are of\n{len(FAMILIES)} kinds" in README
+
+
+def test_every_requirement_is_pinned_and_says_what_uses_it():
+    for line in (ROOT / "requirements.txt").read_text().splitlines()[1:]:
+        assert re.match(r"[a-z0-9-]+==[\w.]+ +# \w+", line), line
