@@ -45,7 +45,7 @@ def plot_training(log: list[dict]) -> "Figure":
         style = {"color": COLORS[place % len(COLORS)], "width": 2, "dash": "solid" if place < len(COLORS) else "dot"}
         figure.add_trace(Scatter(x=steps, y=losses, name=name, mode="lines", line=style))
     figure.update_layout(
-        title="Training loss by lesson and kind of conversation", template="plotly_white", height=520, hovermode="x unified",
-        xaxis_title="step", yaxis_title="loss (nats)", yaxis_type="log",
+        title="Training loss by lesson and kind of conversation", template="plotly_white", height=520,
+        hovermode="x unified", xaxis_title="step", yaxis_title="loss (nats)", yaxis_type="log",
     )  # fmt: skip
     return figure

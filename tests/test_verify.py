@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -101,6 +102,25 @@ ROWS = (
     (BARS, "3 < 5 < 4", [T, F]),
     (BARS, "9 is at least 9", [T]),
     (BARS, "9 > 5 yes, 3 > 5 no", [T, T]),
+    # titles
+    (BARS, "The title says Votes.", [T]),
+    (BARS, "The title says Birds.", [F]),
+    (LINE, "the title is 'Rain'", [T]),
+    (LINE, "the title is \"Rain in May\"", [F]),
+    (LINE, "THE TITLE IS RAIN", [T]),
+    (LINE, "The title is not Rain.", [F]),
+    (LINE, "The title of the line chart reads “rain”, and Jan is 4", [T, T]),
+    (PIE, "Title: **Coins**", [T]),
+    (PIE, "the chart's title is Rain, red is 7", [F, T]),
+    (PIE, "The title says elephants, so it is about animals.", [F]),
+    (PIE, "The title is Elephants and red is 7", [F, T]),
+    (PIE, "The word above the chart is Coins.", [T]),
+    (TABLE, "The table is called Sales.", [T]),
+    (TABLE, "A table titled Votes shows apple: price 3", [F, T]),
+    (TABLE, "Games is the title of the table.", [F]),
+    (TABLE, "the title isn't Games", [T]),
+    (FRUIT_BARS, "The chart is titled peach.", [F]),
+    (GRID, "The title says Birds.", []),
     # values of bars
     (BARS, "Mia is 9, Leo is 3 and Ana is 5", [T, T, T]),
     (BARS, "Mia 9, Leo 4, Ana 5", [T, F, T]),
@@ -532,6 +552,14 @@ TRUE_TEXTS = (
     (PIE, "Red plus blue is 11, which is 2 more than orange."),
     (PIE, "The pie has 3 slices: red 7, blue 4, orange 9, totaling 20."),
     (PIE, "The blue slice is the smallest."),
+    (BARS, "The title is hard to read."),
+    (BARS, "Look at the title: Mia is 9 and Leo is 3."),
+    (BARS, "The title says what is counted, and the title is at the top."),
+    (BARS, "The title tells that Mia got votes."),
+    (BARS, "THE TITLE IS EASY TO READ."),
+    (BARS, "Below the title Mia has 9."),
+    (BARS, "So the answer is the title Votes."),
+    (TABLE, "The table has rows named apple, pear and fig."),
 )  # fmt: skip
 
 
@@ -835,6 +863,18 @@ def test_every_reference_chain_verifies(family):
             known = {"answer": example.answer, "statements": example.options}
             verdicts = [verify_step(step, example.scene, **known) for step in chain]
             assert "flawed" not in verdicts and "sound" in verdicts, chain
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from((1, 2, 3)), st.sampled_from(scenes.TITLES))
+def test_chains_about_a_title_hold_for_that_title_alone(seed, level, other):
+    example = world.make_example(seed, family="title_word", level=level)
+    for chain in world.reference_chains(example):
+        verdicts = [verify_step(step, example.scene, answer=example.answer) for step in chain]
+        assert "flawed" not in verdicts and "sound" in verdicts, chain
+        if other != example.answer:
+            scene = replace(example.scene, title=other)
+            assert "flawed" in [verify_step(step, scene) for step in chain], chain
 
 
 @pytest.mark.parametrize("family", CHANGED_IS_FALSE)

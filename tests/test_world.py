@@ -66,7 +66,8 @@ def test_written_chains_reach_the_answer_that_the_scene_gives(family):
 def test_reference_chains_are_true_and_different():
     for example in EXAMPLES:
         chains = reference_chains(example, 3)
-        assert len({tuple(step.content for step in chain) for chain in chains}) >= 2, example
+        worded = {tuple(step.content for step in chain) for chain in chains}
+        assert len(set(chains)) == 3 and len(worded) >= 1 + (example.family in REASONING), example
         for chain in chains:
             verdicts = [
                 verify_step(step, example.scene, answer=example.answer, statements=example.options) for step in chain
@@ -109,7 +110,7 @@ def test_slips_spoil_chains_without_breaking_their_form():
 def test_a_seed_gives_the_same_example_on_every_machine():
     drawn = json.dumps([describe_example(make_example(seed, family=family)) for seed in (1, 2) for family in FAMILIES])
     assert (
-        hashlib.sha256(drawn.encode()).hexdigest() == "d87b4e9600d7d56894188be24fbcbeaee6ee9ca24962906c0a25364e3a089b1c"
+        hashlib.sha256(drawn.encode()).hexdigest() == "37fb7281e163cda47818475f3f57c8589baddde70edde6bc8dd0570b17093419"
     )
 
 

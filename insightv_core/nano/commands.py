@@ -5,8 +5,12 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from insightv_core.nano.demo import DEMO_COUNT, DEMO_FOLDER, DEMO_SEED
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 FORMATTER = argparse.RawDescriptionHelpFormatter
 
@@ -156,16 +160,19 @@ class ProgressLine:
     """A progress bar for each stage in turn, with rate and remaining time, on standard error."""
 
     def __enter__(self) -> "ProgressLine":
-        self.stage, self.bar = None, None
+        self.stage: str | None = None
+        self.bar: tqdm | None = None
         return self
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         from tqdm import tqdm
 
-        if stage != self.stage:
+        bar = self.bar
+        if bar is None or stage != self.stage:
             self.__exit__()
-            self.stage, self.bar = stage, tqdm(total=total, desc=stage, file=sys.stderr, unit="question")
-        self.bar.update(done - self.bar.n)
+            bar = tqdm(total=total, desc=stage, file=sys.stderr, unit="question")
+            self.stage, self.bar = stage, bar
+        bar.update(done - bar.n)
 
     def __exit__(self, *_) -> None:
         if self.bar is not None:
@@ -190,6 +197,7 @@ def format_figures(figures: dict) -> str:
         "judge_step_accuracy",
         "judge_step_recall",
         "judge_unscored",
+        "import_seconds",
     ):
         value = figures[name]
         lines.append(f"{name:<20}{'-' if value is None else f'{value:.3f}':>8}{'':>16}{counts.get(name, ''):>7}")

@@ -51,6 +51,16 @@ class Rollout:
     valid: bool
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What the model made of one path: a score and a verdict for each step, or None and () where it was unreadable."""
+
+    example: Example
+    path: Rollout
+    score: int | None
+    steps: tuple[str, ...]
+
+
 def read_rollout(replies: Sequence[str]) -> Rollout:
     """Read the replies of a step-by-step conversation, the last of which should be the answer."""
     parsed = [parse_step(reply) for reply in replies[:-1]]
@@ -110,19 +120,22 @@ def blind_answers(seed: int, count: int = 150) -> dict[str, str]:
 
 def judge_paths(
     model, processor, examples: Sequence[Example], images, paths: Sequence[list[Rollout]], progress=lambda done: None
-) -> list[tuple[Example, Rollout, int | None, tuple[str, ...]]]:
+) -> list[Judged]:
     """Let the model judge each question's paths in one pass; a reply that cannot be read leaves its paths unscored."""
     talks = [
-        prompts.judge(example.question, example.answer, [(path.steps, path.answer) for path in several])
+        prompts.judge(example.question, example.answer, [(path.steps, path.answer or "") for path in several])
         for example, several in zip(examples, paths, strict=True)
     ]
     rolled = roll_out(model, processor, talks, images, max_tokens=260, rows_at_once=24, progress=progress)
-    judged = []
+    judged: list[Judged] = []
     for example, several, replies in zip(examples, paths, rolled, strict=True):
         verdicts = parse_verdicts(replies[0][0] if replies[0] else "", [len(path.steps) for path in several])
         for number, path in enumerate(several):
             verdict = None if isinstance(verdicts, Unparsed) else verdicts[number]
-            judged.append((example, path, verdict and verdict.score, verdict.steps if verdict else ()))
+            if verdict is None:
+                judged.append(Judged(example, path, None, ()))
+            else:
+                judged.append(Judged(example, path, verdict.score, verdict.steps))
     return judged
 
 
@@ -152,15 +165,25 @@ def measure(
     """
     examples = draw_examples(n, seed=seed, split="evaluation", families=(*REASONING, *PERCEPTION))
     images = [prepare_image(render(example.scene, example.style)) for example in examples]
+    import_seconds = time_import()
     started = time.perf_counter()
     loaded = load_nano(teacher, device=device)
     teacher_seconds = time.perf_counter() - started
     figures = measure_teacher(*loaded, examples, images, seed, progress)
     started = time.perf_counter()
     loaded = load_nano(base, device=device)
-    base_seconds = time.perf_counter() - started
+    load_seconds = max(teacher_seconds, time.perf_counter() - started)
     figures = merge_figures(figures, measure_base(*loaded, examples, images, seed, progress))
-    return figures | {"load_seconds": max(teacher_seconds, base_seconds), "n": n, "seed": seed}
+    return figures | {"load_seconds": load_seconds, "import_seconds": import_seconds, "n": n, "seed": seed}
+
+
+def time_import() -> float:
+    """Return the seconds that importing torch and nano's model class takes, which every model of any size pays."""
+    started = time.perf_counter()
+    import torch  # noqa: F401
+    from transformers import LlavaForConditionalGeneration, LlavaProcessor  # noqa: F401
+
+    return time.perf_counter() - started
 
 
 def merge_figures(one: dict, two: dict) -> dict:
@@ -237,24 +260,25 @@ def measure_sampled(model, processor, asked, shown, seed: int, progress: Progres
     } | judge_figures(judged, len(right), len(distinct))
 
 
-def judge_figures(judged: list, sampled: int, questions: int) -> dict:
+def judge_figures(judged: Sequence[Judged], sampled: int, questions: int) -> dict:
     """Return how well scores tell right from wrong paths, and step verdicts sound from flawed steps.
 
     `judge_auc_sound` looks only at paths whose answer is right and asks whether their steps are: there the ground truth
     in the prompt is no help.
     """
-    scored = [(example, path, score, steps) for example, path, score, steps in judged if score is not None]
-    right = [same_answer(path.answer, example.answer) for example, path, _, _ in scored]
-    sound = [path_is_sound(path, example) for example, path, _, _ in scored]
-    scores = [score for _, _, score, _ in scored]
+    scored = [each for each in judged if each.score is not None]
+    right = [same_answer(each.path.answer, each.example.answer) for each in scored]
+    sound = [path_is_sound(each.path, each.example) for each in scored]
+    scores = [each.score for each in judged if each.score is not None]
     hard = [k for k, ok in enumerate(right) if ok]
     steps = [
         (
             verdict == "flawed",
-            verify_step(step, example.scene, answer=example.answer, statements=example.options) == "flawed",
+            verify_step(step, each.example.scene, answer=each.example.answer, statements=each.example.options)
+            == "flawed",
         )
-        for example, path, _, verdicts in scored
-        for step, verdict in zip(path.steps, verdicts, strict=True)
+        for each in scored
+        for step, verdict in zip(each.path.steps, each.steps, strict=True)
     ]
     return {
         "judge_auc": area_under_curve(scores, right),

@@ -269,10 +269,9 @@ def load_nano(
     import torch
 
     folder = find_model(name_or_folder)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
-    model = _load_weights(folder, dtype)
-    return model.to(device).eval(), load_processor(folder)
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = _load_weights(folder, dtype or (torch.bfloat16 if chosen.type == "cuda" else torch.float32))
+    return model.to(chosen).eval(), load_processor(folder)
 
 
 def find_model(name_or_folder: str | Path) -> Path:

@@ -18,7 +18,8 @@ from insightv_core.nano.verifier.numbers import (
 )
 from insightv_core.nano.verifier.statements import decide_options, read_answers, read_statements
 from insightv_core.nano.verifier.tables import name_cells, read_cells, read_table_results, read_table_sums
-from insightv_core.nano.verifier.text import Found, Judged, Sentence, rule, split_sentences
+from insightv_core.nano.verifier.text import Found, Judged, Sentence, rule, split_sentences, stand_for
+from insightv_core.nano.verifier.titles import read_title
 from insightv_core.nano.verifier.values import (
     name_extremes,
     name_totals,
@@ -60,7 +61,7 @@ def find_claims(
     claims: list[tuple[int, Claim]] = []
     for sentence in split_sentences(text, _words(facts, bool(statements))):
         if not sentence.asks:
-            for start, end, judged in _read_sentence(sentence, facts, context):
+            for start, end, judged in _read_sentence(sentence, facts, context, text):
                 verdict = {True: "true", False: "false", None: "unknown"}[judged.truth]
                 claims.append((start, Claim(text[start:end], verdict, judged.reason)))
     return tuple(claim for _, claim in sorted(claims, key=lambda pair: pair[0]))
@@ -85,10 +86,11 @@ def _words(facts: Facts, optional: bool) -> dict[str, str]:
     return letters | facts.words
 
 
-def _read_sentence(sentence: Sentence, facts: Facts, context: Context) -> list[tuple[int, int, Judged]]:
+def _read_sentence(sentence: Sentence, facts: Facts, context: Context, text: str) -> list[tuple[int, int, Judged]]:
     """Run every rule over a sentence: first names, then what takes most words, plain readings last."""
     line = sentence.line()
-    sentence.rewrite(_LEAD, lambda m: Found(canon=","))
+    sentence.rewrite(_LEAD, stand_for(","))
+    read_title(sentence, facts, text)
     if context.statements:
         sentence.rewrite(rule(r"((?:statement|option|choice) )([a-d])"), lambda m: Found(canon=f"{m[1]}!{m[2]}"))
     read_statements(sentence, facts, context)

@@ -114,8 +114,11 @@ def write_chain(
 def reference_chains(example: Example, count: int = 3) -> tuple[tuple[Step, ...], ...]:
     """Return up to `count` different correct chains, drawn by the example's own seed."""
     rng = Random(f"chains:{example.split}:{example.seed}:{example.family}")
-    chains = dict.fromkeys(write_chain(example, rng)[0] for _ in range(12 * count))
-    return tuple(chains)[:count]
+    chains = list(dict.fromkeys(write_chain(example, rng)[0] for _ in range(12 * count)))
+    by_wording = {tuple(step.content for step in chain): chain for chain in reversed(chains)}
+    # Chains that say something else come before chains that only have other titles.
+    different = [chain for chain in chains if chain in by_wording.values()]
+    return tuple(dict.fromkeys([*different, *chains]))[:count]
 
 
 def describe_example(example: Example) -> dict:
@@ -131,7 +134,9 @@ def draw_examples(
     count: int, *, seed: int, split: str, families: Sequence[str], levels: Sequence[int] = LEVELS
 ) -> list[Example]:
     """Draw `count` examples balanced over families and levels, no two with the same scene and question."""
-    examples, known, number = [], set(), 0
+    examples: list[Example] = []
+    known: set[tuple[str, str, str]] = set()
+    number = 0
     while len(examples) < count:
         turn = len(examples)
         example = make_example(

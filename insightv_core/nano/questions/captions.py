@@ -32,11 +32,11 @@ def describe(scene: Scene, rng: Random) -> str:
         case PieChart():
             return f"A pie chart titled {scene.title}. {say_pairs(scene.colors, scene.values, short)}."
         case Table():
-            rows = (
+            told = (
                 f"{name}: {say_pairs(scene.columns, cells, True)}"
                 for name, cells in zip(scene.rows, scene.cells, strict=True)
             )
-            return f"A table titled {scene.title}. {'. '.join(rows)}."
+            return f"A table titled {scene.title}. {'. '.join(told)}."
         case ProductionTable():
             rows = zip(scene.output, scene.revenue, strict=True)
             told = (f"{say_workers(n)}: output {made}, revenue {paid}" for n, (made, paid) in enumerate(rows, 1))
@@ -45,8 +45,8 @@ def describe(scene: Scene, rng: Random) -> str:
             return f"A grid of shapes. {say_rows(scene, list(range(len(scene.cells))))}"
         case Triangle():
             known = [k for k in range(3) if k != scene.hidden]
-            told = ", ".join(f"angle {scene.corners[k]} is {scene.angles[k]}" for k in known)
-            return f"A triangle. A{told[1:]}, angle {scene.corners[scene.hidden]} is not given."
+            angles = ", ".join(f"angle {scene.corners[k]} is {scene.angles[k]}" for k in known)
+            return f"A triangle. A{angles[1:]}, angle {scene.corners[scene.hidden]} is not given."
         case Polygon():
             sides = sides_of(scene)
             return f"A shape with {len(sides)} sides. {say_pairs(sides, sides.values(), short)}."

@@ -85,7 +85,7 @@ BAR_TOTAL = Family(
 
 def write_bar_range(scene: BarChart, asked: dict, writer: Writer) -> str:
     bars = bars_of(scene)
-    largest, smallest = max(bars, key=bars.get), min(bars, key=bars.get)
+    largest, smallest = max(bars, key=lambda name: bars[name]), min(bars, key=lambda name: bars[name])
     largest = writer.pick(largest, [name for name in bars if bars[name] < bars[largest]])
     smallest = writer.pick(smallest, [name for name in bars if bars[name] > bars[smallest]])
     top, low = bars[largest], bars[smallest]
@@ -281,7 +281,7 @@ def write_changes(scene: LineChart, writer: Writer) -> dict[str, int]:
         writer.step(
             ("Read the line", "Read the points", "List the values"), writer.values(points_of(scene).items()) + "."
         )
-    changes = {}
+    changes: dict[str, int] = {}
     for part in [list(scene.labels[1:])] if plan == 0 else halves(scene.labels[1:]):
         text, part_changes = say_changes(scene, writer, part, signs)
         writer.step(("Work out the changes", "Changes"), text)
@@ -297,7 +297,7 @@ def ask_largest_rise(scene: LineChart, rng: Random) -> dict | None:
 
 def write_largest_rise(scene: LineChart, asked: dict, writer: Writer) -> str:
     changes = write_changes(scene, writer)
-    best = max(changes, key=changes.get)
+    best = max(changes, key=lambda name: changes[name])
     answer = writer.pick(best, [name for name in changes if name != best and changes[name] > 0])
     if changes[answer] > 0:
         writer.step(("Find the largest rise", "Largest rise"), f"The largest rise is {changes[answer]}, in {answer}.")

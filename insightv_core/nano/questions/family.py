@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from insightv_core.nano.questions.writer import Writer
-from insightv_core.nano.scenes import Scene
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class Family:
 
     name: str
     answer_type: str  # "integer" | "word" | "yes/no" | "option"
-    sample: Callable[[Random, int], Scene]
+    sample: Callable[[Random, int], Any]
     pictures: tuple[type, ...]  # the kinds of scene it can be asked about; `sample` draws these
-    ask: Callable[[Scene, Random], dict | None]
-    solve: Callable[[Scene, dict], str]
-    write: Callable[[Scene, dict, Writer], str]
+    ask: Callable[[Any, Random], dict | None]
+    solve: Callable[[Any, dict], str]
+    write: Callable[[Any, dict, Writer], str]
     phrasings: tuple[str, ...]
     held_out: tuple[str, ...]
     perception: bool = False

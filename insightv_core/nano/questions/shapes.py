@@ -240,7 +240,10 @@ def solve_grid_walk(scene: ShapeGrid, asked: dict) -> str:
     row, column = find_mark(scene, Mark(asked["shape"], asked["color"]))[0]
     for way, count in asked["moves"]:
         row, column = row + WAYS[way][0] * count, column + WAYS[way][1] * count
-    return scene.cells[row][column].color
+    mark = scene.cells[row][column]
+    if mark is None:
+        raise ValueError(f"the walk {asked['walk']} ends in an empty cell")
+    return mark.color
 
 
 GRID_WALK = Family(
@@ -368,13 +371,13 @@ def write_ways(scene: RouteMap, writer: Writer) -> tuple[str, int]:
     if plan == 1:
         read = [f"{start} to {place} is {one}, {place} to {end} is {two}" for place, (one, two) in ways.items()]
         writer.step(("Read the map", "Read the roads"), ", ".join(read) + ".")
-    totals = {}
+    totals: dict[str, int] = {}
     order = writer.order(ways)
     for part in [[place] for place in order] if plan == 0 else pairs_of(order) if plan == 2 else [order]:
         text, lengths = say_ways(part, ways, writer)
         writer.step(("Add up a way", "Length of the way"), text)
         totals |= lengths
-    best = min(totals, key=totals.get)
+    best = min(totals, key=lambda place: totals[place])
     best = writer.pick(best, [place for place in totals if totals[place] > totals[best]])
     writer.step(("Find the shortest", "Compare"), f"The shortest is via {best} with {totals[best]}.")
     return best, totals[best]

@@ -32,7 +32,8 @@ def misread(scene: Scene, rng: Random) -> Scene:
             angles = list(scene.angles)
             at = rng.choice([corner for corner in range(3) if corner != scene.hidden])
             angles[at] = misread_numbers((angles[at],), rng)[0]
-            return replace(scene, angles=tuple(angles))
+            one, two, three = angles
+            return replace(scene, angles=(one, two, three))
         case ProductionTable():
             if rng.random() < 0.6:
                 return replace(scene, output=misread_numbers(scene.output, rng))
@@ -66,12 +67,12 @@ def misread_numbers(numbers: tuple[int, ...], rng: Random) -> tuple[int, ...]:
 def misread_grid(scene: ShapeGrid, rng: Random) -> ShapeGrid:
     """Take one mark for another colour or shape, or overlook it; see one where the grid is all empty."""
     cells = [list(row) for row in scene.cells]
-    full = [(r, c) for r, row in enumerate(cells) for c, mark in enumerate(row) if mark]
+    full = [(r, c, mark) for r, row in enumerate(cells) for c, mark in enumerate(row) if mark]
     if not full:
         cells[0][0] = Mark(SHAPES[0], COLORS[0])
         return ShapeGrid(tuple(map(tuple, cells)))
-    row, column = rng.choice(full)
-    mark, kind = cells[row][column], rng.random()
+    row, column, mark = rng.choice(full)
+    kind = rng.random()
     if kind < 0.45:
         cells[row][column] = replace(mark, color=rng.choice([color for color in COLORS if color != mark.color]))
     elif kind < 0.9:

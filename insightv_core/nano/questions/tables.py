@@ -43,7 +43,7 @@ def write_best_product(scene: Table, asked: dict, writer: Writer) -> str:
             text, earned[name] = writer.compute("x", price, sold)
             texts.append(f"{name}: {text}")
         writer.step(("Multiply", "Price times sold"), ", ".join(texts) + ".")
-    best = max(earned, key=earned.get)
+    best = max(earned, key=lambda name: earned[name])
     best = writer.pick(best, [name for name in earned if earned[name] < earned[best]])
     writer.step(("Find the best", "Compare"), f"The best is {best} with {earned[best]}.")
     return best
@@ -55,7 +55,7 @@ TABLE_BEST_PRODUCT = Family(
     sample=sample_table,
     pictures=(Table,),
     ask=ask_best_product,
-    solve=lambda scene, asked: max(products_of(scene), key=products_of(scene).get),
+    solve=lambda scene, asked: max(products_of(scene), key=lambda name: products_of(scene)[name]),
     write=write_best_product,
     phrasings=(
         "Which item brought in the most money?",

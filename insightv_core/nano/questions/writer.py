@@ -5,14 +5,17 @@ family computes passes through the writer, so a slip made here runs through the 
 a solver's head, and never breaks the form.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
+from typing import TypeVar
 
 from insightv_core.records import CONTINUE, SUMMARY, Step
 
 VALUE_MANNERS = ("{} is {}", "{} is {}", "{} = {}", "{} has {}")
 JOINED_SIGNS = {"+": (" + ", " = "), "-": (" - ", " = "), "x": (" x ", " = ")}
 JOINED_WORDS = {"+": (" plus ", " is "), "-": (" minus ", " is "), "x": (" times ", " is ")}
+
+Item = TypeVar("Item")
 
 
 class Writer:
@@ -40,13 +43,13 @@ class Writer:
         last = self._steps[-1]
         return (*self._steps[:-1], Step(last.summary, last.content, SUMMARY))
 
-    def values(self, pairs: Sequence[tuple[str, int]]) -> str:
+    def values(self, pairs: Iterable[tuple[str, int]]) -> str:
         """Say what was read, as in "Mia is 9, Leo is 3"."""
         return ", ".join(self.value_manner.format(name, value) for name, value in pairs)
 
-    def order(self, items: Sequence) -> list:
+    def order(self, items: Iterable[Item]) -> list[Item]:
         """Return the items as they stand, or in another order of reading."""
-        return list(items) if self.rng.random() < 0.7 else list(reversed(items))
+        return list(items) if self.rng.random() < 0.7 else list(items)[::-1]
 
     # -- what a chain works out --------------------------------------------------------------------------------
 
@@ -89,12 +92,12 @@ class Writer:
         return len(shares) - 1
 
 
-def halves(items: Sequence) -> tuple[list, list]:
+def halves(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
     """Split items in two runs, the first one longer when the count is odd."""
     middle = (len(items) + 1) // 2
     return list(items[:middle]), list(items[middle:])
 
 
-def pairs_of(items: Sequence) -> list[list]:
+def pairs_of(items: Sequence[Item]) -> list[list[Item]]:
     """Split items in runs of two."""
     return [list(items[start : start + 2]) for start in range(0, len(items), 2)]

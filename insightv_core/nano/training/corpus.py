@@ -79,23 +79,34 @@ def training_scene(model: str, seed: int, index: int, progress: float) -> Traini
     """Return the `index`-th training scene for "tower", "base" or "teacher": a function of its arguments alone.
 
     The tower's scenes come without conversations: what stands where in the picture is its lesson. `progress` from 0
-    to 1 drives the curriculum: small scenes first, all levels from a fifth of the way on.
+    to 1 drives the curriculum of `plan_lesson`.
     """
     rng = Random(f"corpus:{model}:{seed}:{index}")
-    levels = (
-        (1,) if progress < 0.05 else (1, 1, 2) if progress < 0.1 else (1, 2, 2, 3) if progress < 0.2 else (1, 2, 3, 3)
-    )
     if model == "tower":
         example = draw_training_example(rng, rng.choice(list(FAMILIES)), rng.choice((1, 2, 3, 3)))
         return TrainingScene(example.scene, example.style, ())
     blank = rng.random() < BLANK_SHARE
     perception_share = 0.35 if model == "base" else 0.15
     pool = PERCEPTION if rng.random() < perception_share else REASONING
+    levels, mix = plan_lesson(model, progress)
     example = draw_training_example(rng, rng.choice(pool), rng.choice(levels))
-    mix = {"direct": 1} if blank else MIXES[model]
+    mix = {"direct": 1} if blank else mix
     kinds = rng.choices(list(mix), list(mix.values()), k=CONVERSATIONS_PER_SCENE)
     conversations = tuple(converse(kind, example, rng) for kind in kinds)
     return TrainingScene(example.scene, example.style, conversations, blank)
+
+
+def plan_lesson(model: str, progress: float) -> tuple[tuple[int, ...], dict[str, float]]:
+    """Return the levels of scenes to draw from and the mix of conversations at that point of a run.
+
+    Small scenes come first. nano-base spends its first quarter on captions and perception alone: among many other
+    lessons it would take far longer to discover that the picture says what comes next.
+    """
+    levels = ((1,), (1, 1, 2), (1, 2, 2, 3), (1, 2, 3, 3))[sum(progress >= edge for edge in (0.05, 0.15, 0.25))]
+    mix = MIXES[model]
+    if model == "base" and progress < 0.25:
+        mix = {kind: mix[kind] for kind in ("caption", "perception")}
+    return levels, mix
 
 
 def draw_training_example(rng: Random, family: str, level: int) -> Example:

@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -137,7 +137,9 @@ def _start_worker(_worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def load_steps(settings: PretrainSettings, tokenizer: "PreTrainedTokenizerFast", start: int) -> "Iterator[StepData]":
+def load_steps(
+    settings: PretrainSettings, tokenizer: "PreTrainedTokenizerFast", start: int
+) -> "Generator[StepData, None, None]":
     """Yield the steps from `start` on, made ahead of time by `settings.workers` processes."""
     from torch.utils.data import DataLoader
 
@@ -404,7 +406,9 @@ def _save_checkpoint(path: Path, training: Training, settings: PretrainSettings)
 @contextlib.contextmanager
 def _stop_on_signals() -> "Iterator[threading.Event]":
     """Yield an event that the first SIGINT or SIGTERM sets; a second one acts as it did before."""
-    stop, before = threading.Event(), {}
+    stop = threading.Event()
+    main = threading.current_thread() is threading.main_thread()  # others may not set handlers
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if main}
 
     def ask(_number, _frame):
         stop.set()
@@ -414,8 +418,8 @@ def _stop_on_signals() -> "Iterator[threading.Event]":
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, ask)
     try:
         yield stop
     finally:
@@ -426,14 +430,17 @@ class StepLog:
     """Sums up steps without waiting for the device, and writes a JSON line when asked."""
 
     def __init__(self, path: Path, training: Training):
-        self.path, self.training, self.loss = path, training, None
+        self.path, self.training = path, training
+        self.loss: float | None = None
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         # Steps after the checkpoint are done again, so their lines go.
         path.write_text("".join(line for line in lines if json.loads(line)["step"] <= training.step))
         self._restart()
 
     def _restart(self) -> None:
-        self.sums, self.lessons, self.rows, self.tokens, self.started = [], {}, 0, 0, time.perf_counter()
+        self.sums: list[tuple[tuple[str, ...], torch.Tensor]] = []
+        self.lessons: dict[str, list[torch.Tensor]] = {}
+        self.rows, self.tokens, self.started = 0, 0, time.perf_counter()
 
     def add(self, data: StepData, sums: "torch.Tensor", lessons: "dict[str, torch.Tensor | None]") -> None:
         """Take in a step that was just queued."""
@@ -450,23 +457,24 @@ class StepLog:
 
         totals: dict[str, list[float]] = {}
         for kinds, sums in self.sums:
-            for kind, (loss, count) in zip(kinds, sums.tolist(), strict=True):
+            for kind, (part, count) in zip(kinds, sums.tolist(), strict=True):
                 total = totals.setdefault(kind, [0.0, 0.0])
-                total[0] += loss
+                total[0] += part
                 total[1] += count
         lessons = {name: torch.stack(losses).mean().item() for name, losses in self.lessons.items()}
         counted = sum(t[1] for t in totals.values())
-        self.loss = sum(t[0] for t in totals.values()) / counted if counted else lessons["reading"]
+        loss = sum(t[0] for t in totals.values()) / counted if counted else lessons["reading"]
+        self.loss = loss
         step, seconds = self.training.step, time.perf_counter() - self.started
-        if not math.isfinite(self.loss):
+        if not math.isfinite(loss):
             raise UserError(
-                f"the loss is {self.loss} at step {step}: start again in a new folder with a lower learning rate"
+                f"the loss is {loss} at step {step}: start again in a new folder with a lower learning rate"
             )
         line = {
             "step": step,
-            "loss": round(self.loss, 5),
-            "lessons": {name: round(loss, 5) for name, loss in lessons.items()},
-            "losses": {kind: round(loss / count, 5) for kind, (loss, count) in sorted(totals.items()) if count},
+            "loss": round(loss, 5),
+            "lessons": {name: round(value, 5) for name, value in lessons.items()},
+            "losses": {kind: round(total / count, 5) for kind, (total, count) in sorted(totals.items()) if count},
             "learning_rate": learning_rate_at(self.training.settings, step - 1),
             "gradient_norm": round(norm.item(), 4),
             "samples_per_second": round(self.rows / seconds, 1),
@@ -477,7 +485,7 @@ class StepLog:
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
         self._restart()
-        return self.loss
+        return loss
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -133,7 +133,8 @@ def encode_conversations(tokenizer: "PreTrainedTokenizerFast", groups: "Sequence
 
     rows = []
     for (scene, talk), messages in zip(flat, pieces, strict=True):
-        ids, trained = [], []
+        ids: list[int] = []
+        trained: list[bool] = []
         for message, parts in zip(talk.messages, messages, strict=True):
             spoken = [token for part in parts for token in (picture if part is None else next(encoded).ids)]
             by_model = message["role"] == "assistant"

@@ -4,7 +4,7 @@ import re
 
 from insightv_core.nano.scenes import LineChart
 from insightv_core.nano.verifier.facts import Context, Facts
-from insightv_core.nano.verifier.text import NAME, NUM, Found, Judged, Sentence, negated, number, rule
+from insightv_core.nano.verifier.text import NAME, NUM, Found, Judged, Sentence, negated, number, rule, stand_for
 
 _FLAT = (
     r"(?:stays?|remains?|stayed|remained|keeps?)(?: [a-z]+)? (?:the same|flat|level|constant|unchanged|equal|"
@@ -65,7 +65,7 @@ def name_moves(sentence: Sentence, facts: Facts) -> None:
     """Turn words for rising, falling and staying into `^up`, `^down` and `^flat`."""
     if isinstance(facts.scene, LineChart):
         for pattern, canon in _MOVES:
-            sentence.rewrite(pattern, lambda m, canon=canon: Found(canon=canon))
+            sentence.rewrite(pattern, stand_for(canon))
 
 
 def read_changes(sentence: Sentence, facts: Facts, context: Context) -> None:
@@ -148,8 +148,8 @@ def _steps(verb: str, facts: Facts) -> dict[str, int]:
 
 def _judge_times(verb: str, told: str, words: str, facts: Facts) -> Found:
     count = len(_steps(verb, facts))
-    claimed = {"once": 1, "twice": 2}.get(told)
-    claimed = number(told.split()[0]) if claimed is None else claimed
+    words_for = {"once": 1, "twice": 2}
+    claimed = words_for[told] if told in words_for else number(told.split()[0])
     return Found((Judged((claimed == count) != negated(words), f"it {_word(verb)} {count} times"),))
 
 

@@ -77,23 +77,30 @@ class Facts:
 
 def gather_facts(scene: Scene) -> Facts:
     """Return the facts of a scene of any kind."""
-    gather = {
-        BarChart: _bars,
-        LineChart: _line,
-        PieChart: _pie,
-        Table: _table,
-        ProductionTable: _production,
-        ShapeGrid: _grid,
-        Triangle: _triangle,
-        Polygon: _polygon,
-        RouteMap: _routes,
-    }
-    return gather[type(scene)](scene)
+    match scene:
+        case BarChart():
+            return _bars(scene)
+        case LineChart():
+            return _line(scene)
+        case PieChart():
+            return _pie(scene)
+        case Table():
+            return _table(scene)
+        case ProductionTable():
+            return _production(scene)
+        case ShapeGrid():
+            return _grid(scene)
+        case Triangle():
+            return _triangle(scene)
+        case Polygon():
+            return _polygon(scene)
+        case RouteMap():
+            return _routes(scene)
 
 
 def _spellings(names: tuple[str, ...]) -> dict[str, str]:
     """Map every spelling of the names, plural and long forms too, to name tokens."""
-    words = {}
+    words: dict[str, str] = {}
     for name in names:
         low = name.lower()
         token = f"@{low}"
@@ -106,7 +113,7 @@ def _spellings(names: tuple[str, ...]) -> dict[str, str]:
 
 def _strangers(labels: tuple[str, ...]) -> dict[str, str]:
     """Map the names of the same pool that the picture does not show, written as names are, to their tokens."""
-    words = {}
+    words: dict[str, str] = {}
     for pool in (NAMES, FRUITS, GOODS, MONTHS, DAYS):
         if set(labels) <= set(pool):
             absent = [name for name in pool if name not in labels]
@@ -156,7 +163,7 @@ def _table(scene: Table) -> Facts:
 
 
 def _production(scene: ProductionTable) -> Facts:
-    values = {}
+    values: dict[str, int] = {}
     for worker, (made, earned) in enumerate(zip(scene.output, scene.revenue, strict=True), 1):
         before = scene.output[worker - 2] if worker > 1 else 0
         values |= {

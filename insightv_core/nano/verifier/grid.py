@@ -143,7 +143,7 @@ def say_cell(scene: ShapeGrid, cell: Cell) -> str:
     return f"row {cell[0]}, column {cell[1]} is {f'a {mark.color} {mark.shape}' if mark else 'empty'}"
 
 
-def inside(scene: ShapeGrid, cell: Cell) -> bool:
+def inside(scene: ShapeGrid, cell: tuple[Fraction | int, Fraction | int]) -> bool:
     """Tell whether a cell, counted from 1, is in the grid."""
     return 1 <= cell[0] <= len(scene.cells) and 1 <= cell[1] <= len(scene.cells[0])
 
@@ -179,7 +179,11 @@ def name_places(sentence: Sentence, scene: ShapeGrid) -> None:
         return ORDINALS.get(word) or edges.get(word) or size
 
     for pattern, axis in _AXIS:
-        sentence.rewrite(pattern, lambda m, axis=axis: Found(canon=f"@{axis}{index(m[1])}"))
+
+        def line(match: re.Match, axis: str = axis) -> Found:
+            return Found(canon=f"@{axis}{index(match[1])}")
+
+        sentence.rewrite(pattern, line)
     for pattern, swapped in _CELLS:
 
         def cell(match: re.Match, swapped: bool = swapped) -> Found:
@@ -254,8 +258,8 @@ def _judge_move(match: re.Match, scene: ShapeGrid, context: Context) -> Found:
 def _judge_way(way: str, reference: str, said: str, denied: bool, next_to: bool, scene: ShapeGrid) -> Found:
     """Judge what lies beside a mark or cell; a mark must be the only one of its kind to be a reference."""
     if reference[0] == "@":
-        places = [tuple(map(int, reference[1:].split(":")))]
-        places = [place for place in places if inside(scene, place)]
+        row, column = map(int, reference[1:].split(":"))
+        places = [(row, column)] if inside(scene, (row, column)) else []
     else:
         places = find_cells(scene, reference)
     if len(places) != 1:
@@ -298,10 +302,10 @@ def _can_pair(line: list[Mark | None], items: list[str]) -> bool:
     """Tell whether each item can have a cell of its own; the most exact items choose first."""
     left = list(line)
     for item in sorted(items, key=lambda item: -item.count("$") - item.count("&")):
-        found = next((mark for mark in left if fits(mark, item)), "no")
-        if found == "no":
+        at = next((at for at, mark in enumerate(left) if fits(mark, item)), None)
+        if at is None:
             return False
-        left.remove(found)
+        left.pop(at)
     return True
 
 
@@ -390,11 +394,11 @@ def _judge_all(match: re.Match, scene: ShapeGrid, context: Context) -> Found:
         if not color:
             return Found((Judged(None, "it is not said what all of them are"),))
         return Found((Judged(all(fits(mark_at(scene, cell), color) for cell in cells), "not every one is counted"),))
-    if re.fullmatch(r"\$[a-z]+", kind) and "&" in context.noun:  # "2 stars: one blue, one red"
-        shape = re.search(r"&[a-z]+", context.noun)[0]
-        both = len(find_cells(scene, f"{kind} {shape}"))
+    shape = re.search(r"&[a-z]+", context.noun)
+    if shape and re.fullmatch(r"\$[a-z]+", kind):  # "2 stars: one blue, one red"
+        both = len(find_cells(scene, f"{kind} {shape[0]}"))
         if (both == _amount(match[2])) != negated(match[1]):
-            return Found((Judged(True, f"there are {both} of {say_kind(kind)} {shape[1:]}"),))
+            return Found((Judged(True, f"there are {both} of {say_kind(kind)} {shape[0][1:]}"),))
     return _judge_count(match[2], f"{color} {kind}" if color else kind, match[1], scene, context)
 
 

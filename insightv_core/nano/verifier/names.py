@@ -35,7 +35,7 @@ def name_things(sentence: Sentence, facts: Facts, context: Context) -> None:
     elif isinstance(scene, Polygon):
         _name_sides(sentence, facts)
     elif isinstance(scene, RouteMap):
-        _name_roads(sentence, facts)
+        _name_roads(sentence, scene, facts)
 
 
 def _name_bars(sentence: Sentence, facts: Facts) -> None:
@@ -95,9 +95,9 @@ def _name_sides(sentence: Sentence, facts: Facts) -> None:
     sentence.rewrite(rule(r"(?:the )?(?:side|edge|line|segment) (?:from )?(@[a-h]{2})"), lambda m: Found(canon=m[1]))
 
 
-def _name_roads(sentence: Sentence, facts: Facts) -> None:
+def _name_roads(sentence: Sentence, scene: RouteMap, facts: Facts) -> None:
     """Let "A to C" stand for a road, and "via C" or "A to C to B" for a whole way."""
-    start, end = (place.lower() for place in facts.scene.places[:2])
+    start, end = (place.lower() for place in scene.places[:2])
     middle = (
         r"(?:via|through|over|across|by way of|passing through|passing|going through) (?:the )?(?:place |town |"
         r"point |stop )?"

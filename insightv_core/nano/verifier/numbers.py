@@ -1,10 +1,23 @@
 """Claims about numbers: sums and their chains, words for sums, and comparisons of numbers and named values."""
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 
 from insightv_core.nano.verifier.facts import Context, Facts
-from insightv_core.nano.verifier.text import NAME, NUM, Found, Judged, Sentence, negated, number, rule, show
+from insightv_core.nano.verifier.text import (
+    NAME,
+    NUM,
+    Found,
+    Judged,
+    Sentence,
+    negated,
+    number,
+    rule,
+    show,
+    stand_for,
+    unless_missing,
+)
 
 OPERAND = rf"(?:{NUM}|{NAME})"
 TERM = rf"(?:\( )*{OPERAND}(?: \))*"
@@ -132,10 +145,10 @@ def evaluate(tokens: list[str], facts: Facts) -> Fraction | None:
                 return None
             stack[-1].append(value)
         else:
-            value = token if token in "+-*/" else value_of(token, facts)
-            if value is None:
+            item = token if token in "+-*/" else value_of(token, facts)
+            if item is None:
                 return None
-            stack[-1].append(value)
+            stack[-1].append(item)
     return _fold(stack[0]) if len(stack) == 1 else None
 
 
@@ -161,9 +174,9 @@ def read_labeled_sums(sentence: Sentence, facts: Facts, context: Context) -> Non
 
     def act(match: re.Match) -> Found | None:
         names = [name[1:] for name in re.findall(NAME, match[1])]
-        values = [facts.values.get(name) for name in names]
+        values = unless_missing(facts.values.get(name) for name in names)
         operands = first_operands(match[3])
-        if None in values or len(operands) != len(values):
+        if values is None or len(operands) != len(values):
             return None
         ranged = " to " in match[0]
         return Found(
@@ -204,12 +217,12 @@ def same_numbers(told: list[Fraction], values: list[int], names: list[str]) -> J
 def name_functions(sentence: Sentence, facts: Facts, context: Context) -> None:
     """Turn "the sum of 9 and 3" and its like into the number they stand for."""
     for pattern, sign in _WORDS:
-        sentence.rewrite(pattern, lambda match, sign=sign: Found(canon=sign))
+        sentence.rewrite(pattern, stand_for(sign))
     for pattern, kind in _FUNCTIONS:
 
         def act(match: re.Match, kind: str = kind) -> Found | None:
-            values = [value_of(token, facts) for token in LISTED.findall(match[1])]
-            if None in values:
+            values = unless_missing(value_of(token, facts) for token in LISTED.findall(match[1]))
+            if values is None:
                 return None
             value = _apply(kind, values)
             return None if value is None or abs(value) > 10**12 else Found(canon="~" + str_number(value))
@@ -246,8 +259,6 @@ def read_sums(sentence: Sentence, facts: Facts, context: Context) -> None:
         claims = []
         for left, joint, right in zip(sides, joints, sides[1:], strict=False):
             claims.append(_judge_link(left, negated(joint), right, facts))
-        if None in claims:
-            return None
         last = evaluate(sides[-1].split(), facts)
         if all(claim.truth for claim in claims) and last is not None:
             context.results.add(last)
@@ -285,12 +296,13 @@ def _near(one: Fraction, two: Fraction) -> bool:
     return abs(one - two) < Fraction(1, 10**5)
 
 
-def _judge_link(left: str, denied: bool, right: str, facts: Facts) -> Judged | None:
+def _judge_link(left: str, denied: bool, right: str, facts: Facts) -> Judged:
     """Judge one "=" of a chain: in "3 + 9 = 12 + 5" the 12 alone may be the result, as people write running sums."""
     exact, whole = evaluate(left.split(), facts), evaluate(right.split(), facts)
     if exact is None or whole is None:
         return Judged(None, "the sum cannot be worked out")
-    first = value_of(re.search(OPERAND, right)[0], facts)
+    operand = re.search(OPERAND, right)
+    first = value_of(operand[0], facts) if operand else None
     holds = _near(exact, whole) or (first is not None and _near(exact, first))
     said = f"{left} is {show(exact)}".replace("~", "").replace("@", "")
     return Judged(holds != denied, said if holds else f"{said}, not {show(whole)}")
@@ -302,7 +314,11 @@ def _judge_link(left: str, denied: bool, right: str, facts: Facts) -> Judged | N
 def name_comparators(sentence: Sentence, facts: Facts, vertical: bool) -> None:
     """Turn "more than", "fewer votes than" and their like into signs; `vertical` covers "above" and "below"."""
     for pattern, sign in (*_COMPARATORS, *(_VERTICAL if vertical else ())):
-        sentence.rewrite(pattern, lambda match, sign=sign: Found(canon=sign(match)))
+
+        def act(match: re.Match, sign: Callable[[re.Match], str] = sign) -> Found:
+            return Found(canon=sign(match))
+
+        sentence.rewrite(pattern, act)
 
 
 def read_comparisons(sentence: Sentence, facts: Facts, context: Context) -> None:
@@ -367,7 +383,7 @@ def _judge_pair(left: str, sign: str, right: str, denied: bool, facts: Facts) ->
     return Judged(holds != denied, f"{first} is {said} {second}")
 
 
-def compare(one: Fraction, sign: str, two: Fraction) -> bool:
+def compare(one: Fraction | int, sign: str, two: Fraction | int) -> bool:
     """Apply a comparison sign."""
     return {">": one > two, "<": one < two, ">=": one >= two, "<=": one <= two, "!=": one != two}[sign]
 

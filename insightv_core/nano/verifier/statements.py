@@ -1,6 +1,7 @@
 """Claims about the question itself: which statement is false, what the answer is, and yes or no."""
 
 import re
+from collections.abc import Callable
 
 from insightv_core.nano.verifier.facts import Context, Facts
 from insightv_core.nano.verifier.text import NUM, Found, Judged, Sentence, negated, number, rule
@@ -50,7 +51,7 @@ _YES_NO = rule(
 )
 
 
-def decide_options(statements: tuple[str, ...], judge) -> dict[str, bool | None]:
+def decide_options(statements: tuple[str, ...], judge: Callable[[str], bool | None]) -> dict[str, bool | None]:
     """Tell which statements are true; `judge` gives True, False or None for one, and exactly one is false."""
     holds = {letter: judge(text) for letter, text in zip("abcdefgh", statements, strict=False)}
     open_letters = [letter for letter, truth in holds.items() if truth is None]
@@ -71,7 +72,7 @@ def read_statements(sentence: Sentence, facts: Facts, context: Context) -> None:
         claims = []
         for letter in letters:
             truth = context.holds.get(letter)
-            words = {True: "true", False: "false"}.get(truth, "not checkable")
+            words = "not checkable" if truth is None else "true" if truth else "false"
             claims.append(
                 Judged(None if truth is None else truth == said_true, f"statement {letter.upper()} is {words}")
             )

@@ -7,9 +7,10 @@ Rules are regular expressions over the tokens of one sentence, joined by single 
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TypeVar
 
 _NUMBER_WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -37,6 +38,7 @@ _TOKEN = re.compile(
 )
 NUM = r"~?-?[0-9]+(?:\.[0-9]+)?"
 NAME = r"@\S+"
+Value = TypeVar("Value")
 
 
 @dataclass
@@ -113,6 +115,18 @@ class Sentence:
 def rule(pattern: str) -> re.Pattern:
     """Compile a rule: it matches whole tokens only."""
     return re.compile(rf"(?<= )(?:{pattern})(?= )")
+
+
+def stand_for(canon: str) -> Callable[[re.Match], Found]:
+    """Return what puts the token `canon` in the place of every match."""
+    return lambda match: Found(canon=canon)
+
+
+def unless_missing(values: Iterable[Value | None]) -> list[Value] | None:
+    """Return the values, or None where one of them is missing."""
+    listed = list(values)
+    known = [value for value in listed if value is not None]
+    return known if len(known) == len(listed) else None
 
 
 def number(text: str) -> Fraction:
@@ -213,7 +227,8 @@ def _join_signs(tokens: list[Token]) -> list[Token]:
 
 def split_sentences(text: str, names: Mapping[str, str]) -> list[Sentence]:
     """Cut a text into sentences of canonical tokens; `names` maps lower-case (or exact) words to name tokens."""
-    sentences, current = [], []
+    sentences: list[Sentence] = []
+    current: list[Token] = []
     for token in _join_signs(list(_tokens(text, names))):
         if token.canon == "\n" and current and current[-1].canon in (":", ","):
             continue

@@ -5,7 +5,20 @@ import re
 from insightv_core.nano.scenes import Polygon, ProductionTable, RouteMap, Triangle
 from insightv_core.nano.verifier.facts import Context, Facts
 from insightv_core.nano.verifier.numbers import OPS, compare, value_of
-from insightv_core.nano.verifier.text import NAME, NUM, ORDINALS, Found, Judged, Sentence, negated, number, rule, show
+from insightv_core.nano.verifier.text import (
+    NAME,
+    NUM,
+    ORDINALS,
+    Found,
+    Judged,
+    Sentence,
+    negated,
+    number,
+    rule,
+    show,
+    stand_for,
+    unless_missing,
+)
 
 _LINK_WORDS = (
     r"is|are|was|were|be|being|=|:|has|have|had|having|shows|showed|show|showing|at|equals|equal|of|reads"
@@ -131,7 +144,7 @@ def read_values(sentence: Sentence, facts: Facts, context: Context) -> None:
 
     def one(name: str, words: str, told: str) -> Found | None:
         judged = judge_value(name[1:], words, told, facts)
-        return judged and Found((judged,), name)
+        return Found((judged,), name) if judged else None
 
     def each(match: re.Match) -> Found | None:
         names, numbers = re.findall(NAME, match[1]), re.findall(NUM, match[3])
@@ -156,7 +169,7 @@ def read_beside(sentence: Sentence, facts: Facts, context: Context) -> None:
 
     def one(match: re.Match) -> Found | None:
         judged = judge_value(match[1][1:], "", match[2], facts)
-        return judged and Found((judged,), match[1])
+        return Found((judged,), match[1]) if judged else None
 
     for pattern in (_PAIR_BRACKET, _BESIDE):
         sentence.rewrite(pattern, one)
@@ -179,13 +192,14 @@ def judge_value(name: str, words: str, told: str, facts: Facts) -> Judged | None
 def _judge_group(match: re.Match, facts: Facts) -> Found | None:
     """Judge one number said of several names: each has it, or their sum or their difference is it."""
     names = [name[1:] for name in re.findall(NAME, match[1])]
-    values = [facts.values.get(name) for name in names]
-    if None in values or re.search(
+    values = unless_missing(facts.values.get(name) for name in names)
+    if values is None or re.search(
         r"(?<![a-z])(?:than|difference|differ|times|one|so|that|above|below)(?![a-z])", match[2]
     ):
         return None
     told, words = number(match[3]), f"{match[0]}"
     shown = ", ".join(f"{facts.show(name)} at {value}" for name, value in zip(names, values, strict=True))
+    truth: bool | None
     if re.search(r" (?:each|both|all) ", f" {words} "):
         truth = all(value == told for value in values)
     elif re.search(r"together|total|in all|combined|sum|make|add", words):
@@ -235,9 +249,9 @@ def _items(text: str) -> list[str]:
 
 
 def _judge_of_list(kind: str, listed: list[str], said: str, denied: bool, facts: Facts) -> Found | None:
-    values = [value_of(token, facts) for token in listed]
+    values = unless_missing(value_of(token, facts) for token in listed)
     told = value_of(said, facts)
-    if None in values or told is None:
+    if values is None or told is None:
         return None
     exact = max(values) if kind == "max" else min(values)
     return Found((Judged((exact == told and told in values) != denied, f"the {_word(kind)} of them is {show(exact)}"),))
@@ -381,4 +395,4 @@ def name_totals(sentence: Sentence, facts: Facts, context: Context) -> None:
     """Turn words for the total of the whole picture into `^whole`, and check what is added up for it."""
     if not facts.main or isinstance(facts.scene, RouteMap):
         return
-    sentence.rewrite(_WHOLE, lambda m: Found(canon="^whole"))
+    sentence.rewrite(_WHOLE, stand_for("^whole"))

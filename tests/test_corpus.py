@@ -1,0 +1,111 @@
+"""What nano reads: conversations that are true, of the right kinds, and within what each model may see."""
+
+from collections import Counter
+from random import Random
+
+import pytest
+
+from insightv_core import prompts
+from insightv_core.nano.training import corpus
+from insightv_core.nano.training.corpus import MIXES, TEACHER_SLIPS, plan_lesson, score_path, training_scene
+from insightv_core.nano.world import make_example, split_of
+from insightv_core.parse import Unparsed, parse_answer, parse_step, parse_summary, parse_verdicts
+
+
+def talks(model, count=400, progress=0.9):
+    """Yield conversations of many training scenes."""
+    for index in range(count):
+        yield from training_scene(model, 0, index, progress).conversations
+
+
+def text_of(message):
+    return "".join(part.get("text", "") for part in message["content"])
+
+
+def sees_picture(talk):
+    return any(part["type"] == "image" for message in talk.messages for part in message["content"])
+
+
+def test_scenes_follow_from_their_arguments_and_come_from_the_training_split():
+    for model in ("tower", "base", "teacher"):
+        for index in range(50):
+            scene = training_scene(model, 3, index, 0.5)
+            assert scene == training_scene(model, 3, index, 0.5)
+            assert split_of(scene.scene) == "train"
+    assert training_scene("base", 3, 1, 0.5) != training_scene("base", 4, 1, 0.5)
+
+
+@pytest.mark.parametrize("model", ["base", "teacher"])
+def test_all_kinds_of_the_mix_occur_and_text_kinds_have_no_picture(model):
+    seen = list(talks(model))
+    assert {talk.kind for talk in seen} == set(MIXES[model])
+    for talk in seen:
+        without = talk.kind.startswith("text") or talk.kind in ("arithmetic", "check")
+        assert sees_picture(talk) != without
+
+
+def test_base_never_sees_a_chain_about_a_picture():
+    for talk in talks("base"):
+        steps = [
+            m for m in talk.messages if m["role"] == "assistant" and not isinstance(parse_step(text_of(m)), Unparsed)
+        ]
+        asked = any(
+            prompt in text_of(m) for m in talk.messages for prompt in (prompts.GENERATE, prompts.THINK, prompts.REASON)
+        )
+        assert not (sees_picture(talk) and (steps or asked))
+
+
+def test_the_first_quarter_of_base_is_looking_only():
+    assert set(plan_lesson("base", 0.1)[1]) == {"caption", "perception"}
+    assert plan_lesson("base", 0.3)[1] == MIXES["base"]
+    assert plan_lesson("teacher", 0.1)[1] == MIXES["teacher"]
+    assert plan_lesson("base", 0.0)[0] == (1,) and 3 in plan_lesson("base", 0.5)[0]
+
+
+def test_replies_can_be_read_by_the_parsers():
+    counts = Counter()
+    for talk in [*talks("teacher"), *talks("base")]:
+        replies = [text_of(m) for m in talk.messages if m["role"] == "assistant" and m.get("learn", True)]
+        if talk.kind in ("chain", "repair", "text chain"):
+            assert not any(isinstance(parse_step(reply), Unparsed) for reply in replies[:-1])
+            assert not isinstance(parse_answer(replies[-1]), Unparsed)
+        elif talk.kind == "judge":
+            paths = text_of(talk.messages[-2]).split("Path ")[1:]
+            counted = [path.count("\nStep ") for path in paths]
+            assert not isinstance(parse_verdicts(replies[0], counted), Unparsed)
+        elif talk.kind == "text summarize":
+            assert not isinstance(parse_summary(replies[0]), Unparsed)
+        else:
+            continue
+        counts[talk.kind] += 1
+    assert min(counts[kind] for kind in ("chain", "repair", "judge", "text chain", "text summarize")) >= 5
+
+
+def test_broken_replies_are_read_but_not_learned():
+    repairs = [talk for talk in talks("teacher", 800) if talk.kind == "repair"]
+    assert repairs
+    for talk in repairs:
+        (broken,) = [m for m in talk.messages if not m.get("learn", True)]
+        after = talk.messages[talk.messages.index(broken) + 1 :]
+        assert text_of(after[0]) == prompts.REPAIR
+        assert not isinstance(parse_step(text_of(after[1])), Unparsed)
+
+
+def test_teacher_chains_are_wrong_about_as_often_as_they_slip():
+    rng, wrong = Random(0), 0
+    for seed in range(300):
+        example = make_example(seed, family="polygon_perimeter")
+        talk = corpus.converse("chain", example, rng)
+        wrong += parse_answer(text_of(talk.messages[-1])) != str(sum(example.scene.sides))
+    assert 0.3 * TEACHER_SLIPS < wrong / 300 < 1.3 * TEACHER_SLIPS
+
+
+def test_scores_rank_sound_over_flawed_over_wrong():
+    sound, flawed = score_path(("sound",) * 3, True), score_path(("sound", "flawed", "sound"), True)
+    wrong, worse = score_path(("sound", "flawed"), False), score_path(("flawed", "flawed"), False)
+    assert 100 >= score_path(("sound",) * 9, True) > sound > flawed > wrong > worse >= 1
+
+
+def test_blank_pictures_come_with_direct_questions_only():
+    blank = [scene for scene in (training_scene("base", 0, index, 0.9) for index in range(600)) if scene.blank]
+    assert blank and all(talk.kind == "direct" for scene in blank for talk in scene.conversations)
