@@ -1,10 +1,12 @@
 """What the README says is so: its commands run, its output is real, and its tree is the one on disk."""
 
+import json
 import re
 import shlex
 from pathlib import Path
 
 from insightv_core.cli import build_parser, main
+from insightv_core.nano.measure import TARGETS
 from insightv_core.nano.world import FAMILIES
 
 ROOT = Path(__file__).parents[1]
@@ -54,3 +56,15 @@ def test_the_number_of_families_is_right():
 def test_every_requirement_is_pinned_and_says_what_uses_it():
     for line in (ROOT / "requirements.txt").read_text().splitlines()[1:]:
         assert re.match(r"[a-z0-9-]+==[\w.]+ +# \w+", line), line
+
+
+def test_the_measured_figures_are_those_of_the_readme_and_the_cards():
+    measured = json.loads((ROOT / "data/models/measured.json").read_text())
+    table = README.split("## The two models")[1].split("## The files")[0]
+    for name, (low, high) in TARGETS.items():
+        value = "-" if measured[name] is None else f"{measured[name]:.3f}"
+        row = f"| `{name}` | {value} | {low:g} to {high:g} |"
+        assert row in table, row
+        model = "nano-base" if name.startswith("base") else "nano-teacher"
+        assert row in (ROOT / f"data/models/{model}/README.md").read_text() or name == "load_seconds", row
+    assert f"--seed {measured['seed']} --n {measured['n']}" in table
