@@ -32,7 +32,7 @@ def write_demo(folder: Path, count: int = DEMO_COUNT, seed: int = DEMO_SEED) -> 
     rows = []
     for example in draw_examples(count, seed=seed, split="demo", families=(*REASONING, *PERCEPTION)):
         row = demo_row(example)
-        # Without its noise a picture takes 9 kB in place of 90.
+        # Without its noise a picture takes 5 kB in place of 90.
         picture = render(example.scene, replace(example.style, noise=0))
         picture.quantize(128, dither=Dither.NONE).save(folder / row["image"], optimize=True)
         rows.append(row)
