@@ -237,7 +237,7 @@ def add_pretrain(actions) -> None:
     from insightv_core.nano.training.pretrain import add_arguments
 
     parser = add_command(
-        actions, "pretrain", run_pretrain, "train the tower, nano-base or nano-teacher; the same command continues a stopped run",
+        actions, "pretrain", run_pretrain, "train the tower, nano-base or nano-teacher; the same command continues",
         "insightv nano pretrain --model base --out runs/nano-base",
     )  # fmt: skip
     add_arguments(parser)
