@@ -1,9 +1,29 @@
-"""The plain records that cross stage boundaries: frozen dataclasses, nothing else."""
+"""The plain records that cross stage boundaries: frozen dataclasses, nothing else.
 
-from dataclasses import dataclass
+Ids are content hashes (`identify`): the same work has the same id wherever and whenever it is done, so repeating a
+command adds nothing and a resumed run cannot duplicate.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
 
 CONTINUE = "continue"
 SUMMARY = "summary"
+
+COMPLETE = "complete"
+FAILED = "failed"
+
+ANSWER_TYPES = ("integer", "number", "word", "yes/no", "option", "list", "latex", "text")
+
+
+def identify(*parts: object) -> str:
+    """Return 20 hexadecimal digits that depend on the parts alone.
+
+    >>> identify("demo", 1) == identify("demo", 1) != identify("demo", "1")
+    True
+    """
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True)
@@ -16,3 +36,117 @@ class Step:
     summary: str
     content: str
     action: str = CONTINUE
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about an image, with its true answer.
+
+    `image` is the sha256 of the stored picture; `options` are the texts of options A, B, C ... of multiple choice;
+    `level` is the difficulty where it is known; `tolerance` is the relative error that counts as right for numbers.
+    """
+
+    id: str
+    text: str
+    answer: str
+    image: str
+    source: str
+    answer_type: str = "text"
+    family: str = ""
+    level: int | None = None
+    options: tuple[str, ...] = ()
+    tolerance: float = 0.0
+    metadata: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """A picture of the project: its sha256, which is its name on disk, and its size in pixels and bytes."""
+
+    sha256: str
+    width: int
+    height: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How replies are drawn: temperature 0 takes the likeliest token; `top_p` keeps the likeliest tokens of that mass.
+
+    Several temperatures are taken in turn by the samples of a conversation, for more varied paths. `seed` with the
+    names of question and sample decides every draw.
+    """
+
+    temperatures: tuple[float, ...] = (0.7,)
+    top_p: float = 0.95
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    max_tokens: int = 1024
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """Which weights were used: a name people know, and a hash of the content or the revision of a hub."""
+
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One piece of work of a stage: what every row that it makes points to.
+
+    `settings` are all that changes what it makes, sampling and seed included. The id is their hash, so the same
+    command continues the same run.
+    """
+
+    id: str
+    stage: str
+    model: ModelVersion | None
+    prompt_version: str
+    settings: dict
+    code_version: str
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One turn of a path as it was generated: the raw reply, and the step read from it, None where none could be.
+
+    `logprob` is the sum of the natural log-probabilities of the reply's tokens under the unscaled, unmasked model;
+    None where the backend does not tell. `accepted` is False for a reply that was asked for again.
+    """
+
+    raw: str
+    step: Step | None
+    accepted: bool
+    tokens: int
+    logprob: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Path:
+    """One reasoning path of a question: every reply in order, the answer, and how it ended.
+
+    `status` is "complete", or "failed" with the reason in `failure`; a failed path never counts as solved. `sample`
+    numbers the paths of a question within a run. `final_raw` is the raw reply that holds the answer.
+    """
+
+    id: str
+    question: str
+    run: str
+    sample: int
+    status: str
+    turns: tuple[StepRecord, ...]
+    answer: str | None
+    failure: str | None
+    final_raw: str
+    tokens: int
+    logprob: float | None
+    seconds: float
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The accepted steps in order."""
+        return tuple(turn.step for turn in self.turns if turn.accepted and turn.step is not None)

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from insightv_core.commands.common import add_command
 from insightv_core.nano.demo import DEMO_COUNT, DEMO_FOLDER, DEMO_SEED
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-FORMATTER = argparse.RawDescriptionHelpFormatter
 
 
 def add_nano_commands(commands) -> None:
@@ -24,15 +24,6 @@ def add_nano_commands(commands) -> None:
     add_demo(actions)
     add_pretrain(actions)
     add_curve(actions)
-
-
-def add_command(actions, name: str, run, text: str, example: str) -> argparse.ArgumentParser:
-    """Add one action with its help text and an example of its use."""
-    parser = actions.add_parser(
-        name, help=text, description=text, epilog=f"example:\n  {example}", formatter_class=FORMATTER
-    )
-    parser.set_defaults(run=run)
-    return parser
 
 
 # -- show ----------------------------------------------------------------------------------------------------------
@@ -223,7 +214,8 @@ def add_demo(actions) -> None:
 
 def run_demo(options: argparse.Namespace) -> int:
     """Write the demo folder."""
-    from insightv_core.nano.demo import write_demo
+    from insightv_core.commands.common import add_command
+from insightv_core.nano.demo import write_demo
 
     count, size = write_demo(options.out, options.n, options.seed)
     print(f"{count} questions with pictures in {options.out}, {size / 1e6:.1f} MB")

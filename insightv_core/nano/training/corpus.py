@@ -36,9 +36,9 @@ MAX_JUDGED_PATHS = 6
 # Kinds of conversation and their weights. Text kinds come with no picture.
 MIXES = {
     "base": {
-        "caption": 5, "perception": 5, "direct": 1.7,
-        "text chain": 2.5, "text reason": 1, "text think": 0.4, "text direct": 0.4, "text summarize": 1,
-        "arithmetic": 1, "check": 0.2,
+        "caption": 3, "perception": 8, "direct": 2,
+        "text chain": 2, "text reason": 0.8, "text think": 0.3, "text direct": 0.4, "text summarize": 0.8,
+        "arithmetic": 1.5, "check": 0.2,
     },
     "teacher": {
         "caption": 1, "perception": 1.5, "direct": 0.5, "chain": 7, "repair": 0.2, "judge": 2,
@@ -86,7 +86,7 @@ def training_scene(model: str, seed: int, index: int, progress: float) -> Traini
         example = draw_training_example(rng, rng.choice(list(FAMILIES)), rng.choice((1, 2, 3, 3)))
         return TrainingScene(example.scene, example.style, ())
     blank = rng.random() < BLANK_SHARE
-    perception_share = 0.35 if model == "base" else 0.15
+    perception_share = 0.5 if model == "base" else 0.2
     pool = PERCEPTION if rng.random() < perception_share else REASONING
     levels, mix = plan_lesson(model, progress)
     example = draw_training_example(rng, rng.choice(pool), rng.choice(levels))
@@ -298,7 +298,7 @@ def write_paths(example: Example, rng: Random, count: int) -> list[WrittenPath]:
 
 def converse_judge(example: Example, rng: Random) -> Conversation:
     """Write the judging of one to six paths of a question in one pass."""
-    count = rng.choices(range(1, MAX_JUDGED_PATHS + 1), (4, 4, 3, 1, 0.5, 0.5))[0]
+    count = rng.choices(range(1, MAX_JUDGED_PATHS + 1), (3, 3, 3, 2, 2, 2))[0]
     paths = write_paths(example, rng, count)
     messages = prompts.judge(example.question, example.answer, [(path.steps, path.answer) for path in paths])
     verdicts = [PathVerdict(number, path.verdicts, path.score) for number, path in enumerate(paths, 1)]

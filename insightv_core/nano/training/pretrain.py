@@ -56,6 +56,7 @@ class PretrainSettings:
     model: str = _setting("base", "what to learn: tower (to read pictures), then base, then teacher")
     init: str = _setting("", "model to start from, a name or folder; a teacher starts from nano-base unless given")
     steps: int = _setting(20_000, "number of optimizer steps")
+    curriculum: bool = _setting(True, "begin with small scenes and captions; switch off to continue a trained model")
     scenes_per_step: int = _setting(64, "pictures a step, each with all its conversations")
     learning_rate: float = _setting(5e-3, "learning rate between warm-up and decay")
     warmup_steps: int = _setting(200, "steps over which the learning rate rises to its full value")
@@ -108,8 +109,9 @@ class StepDataset:
 
         settings = self.settings
         first = step * settings.scenes_per_step
+        progress = step / settings.steps if settings.curriculum else 1.0
         scenes = [
-            training_scene(settings.model, settings.seed, first + place, step / settings.steps)
+            training_scene(settings.model, settings.seed, first + place, progress)
             for place in range(settings.scenes_per_step)
         ]
         blank = Image.new("RGB", (nano.IMAGE_SIZE, nano.IMAGE_SIZE), GREY)

@@ -1,0 +1,88 @@
+"""What commands share: their parsers, the options that they have in common, progress bars and stopping."""
+
+import argparse
+import contextlib
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from insightv_core.store import DEFAULT_PROJECT, Store, open_store
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+def add_command(commands, name: str, run, text: str, example: str) -> argparse.ArgumentParser:
+    """Add a command with its help text and an example of its use."""
+    parser = commands.add_parser(
+        name, help=text, description=text, epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_project_options(parser: argparse.ArgumentParser, *, limit: bool = False) -> None:
+    """Add --project and --json, and --limit for a command that goes over questions."""
+    parser.add_argument(
+        "--project", type=Path, metavar="FILE",
+        help=f"project file (INSIGHTV_PROJECT where that is set, else {DEFAULT_PROJECT})",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of words")
+    if limit:
+        parser.add_argument("--limit", type=positive, metavar="N", help="take the first N questions only")
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def open_project(options: argparse.Namespace, *, create: bool = False) -> Store:
+    """Open the project file that the options name."""
+    return open_store(options.project, create=create)
+
+
+def command_line() -> str:
+    """Return the command as it was typed, ready to be copied."""
+    return shlex.join(["insightv", *sys.argv[1:]])
+
+
+def progress_bar(total: int | None, unit: str, done: int = 0, *, quiet: bool = False) -> "tqdm":
+    """Return a progress bar with rate and remaining time; silent where nobody watches or JSON is wanted."""
+    from tqdm import tqdm
+
+    quiet = quiet and not os.environ.get("INSIGHTV_PROGRESS")
+    return tqdm(total=total, initial=done, unit=f" {unit}", disable=quiet, file=sys.stderr, smoothing=0.1)
+
+
+def print_result(options: argparse.Namespace, result: dict, words: str) -> None:
+    """Print the result as one JSON object where that is asked for, else in words."""
+    print(json.dumps(result, ensure_ascii=False) if options.json else words)
+
+
+@contextlib.contextmanager
+def stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """Yield a function that tells whether Ctrl-C or SIGTERM asked to stop; a second Ctrl-C stops at once."""
+    stopped = False
+
+    def ask_to_stop(number, frame) -> None:
+        nonlocal stopped
+        if stopped:
+            raise KeyboardInterrupt
+        stopped = True
+        print("stopping after what is under way; the same command continues", file=sys.stderr)
+
+    before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
