@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
-
 def add_nano_commands(commands) -> None:
     """Add `nano` and its subcommands."""
     nano = commands.add_parser("nano", help="the embedded world and model")
@@ -214,8 +213,7 @@ def add_demo(actions) -> None:
 
 def run_demo(options: argparse.Namespace) -> int:
     """Write the demo folder."""
-    from insightv_core.commands.common import add_command
-from insightv_core.nano.demo import write_demo
+    from insightv_core.nano.demo import write_demo
 
     count, size = write_demo(options.out, options.n, options.seed)
     print(f"{count} questions with pictures in {options.out}, {size / 1e6:.1f} MB")
