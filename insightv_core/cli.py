@@ -29,10 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
+    from insightv_core.commands.generate import add_generate_command
+    from insightv_core.commands.show import add_show_command
     from insightv_core.nano.commands import add_nano_commands
 
     parser = argparse.ArgumentParser(prog="insightv", description="Workbench for long-chain visual reasoning.")
     parser.add_argument("--version", action="version", version=f"insightv {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add_generate_command(commands)
+    add_show_command(commands)
     add_nano_commands(commands)
     return parser

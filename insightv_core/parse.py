@@ -105,6 +105,17 @@ def parse_step(reply: str) -> Step | Unparsed:
     return Step(text_of(found, "summary"), text_of(found, "content"), action)
 
 
+def parse_chain(reply: str) -> list[tuple[str, Step]] | Unparsed:
+    """Read a whole chain, one step a line: each line with its step; one unreadable line makes the reply unparsed."""
+    steps: list[tuple[str, Step]] = []
+    for line in filter(str.strip, reply.splitlines()):
+        step = parse_step(line)
+        if isinstance(step, Unparsed):
+            return Unparsed(f"line {len(steps) + 1}: {step.reason}", reply)
+        steps.append((line, step))
+    return steps or Unparsed("no step", reply)
+
+
 def parse_answer(reply: str) -> str | Unparsed:
     """Read the final answer of a path; the official code's title and content are accepted.
 

@@ -14,7 +14,7 @@ new constant instead, and raise `PROMPT_VERSION`.
 
 from collections.abc import Sequence
 
-from insightv_core.records import Step
+from insightv_core.records import Question, Step
 
 PROMPT_VERSION = "1"
 
@@ -94,6 +94,14 @@ def ask(question: str, instruction: str, *, described: str | None = None) -> lis
     if described is None:
         return [system, user(f"{question}\n{instruction}", image=True)]
     return [system, user(f"{DESCRIBED}\n{described}\n{question}\n{instruction}")]
+
+
+def write_question(question: Question) -> str:
+    """Return a question as models read it: its text, and its options on lines of their own unless it has them."""
+    if not question.options or all(option in question.text for option in question.options):
+        return question.text
+    listed = "\n".join(f"{chr(ord('A') + place)}. {option}" for place, option in enumerate(question.options))
+    return f"{question.text}\n{listed}"
 
 
 def caption() -> list[Message]:

@@ -16,6 +16,8 @@ from insightv_core.store import DEFAULT_PROJECT, Store, open_store
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from insightv_core.vlm import VLM
+
 
 def add_command(commands, name: str, run, text: str, example: str) -> argparse.ArgumentParser:
     """Add a command with its help text and an example of its use."""
@@ -36,6 +38,24 @@ def add_project_options(parser: argparse.ArgumentParser, *, limit: bool = False)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of words")
     if limit:
         parser.add_argument("--limit", type=positive, metavar="N", help="take the first N questions only")
+
+
+def add_model_options(parser: argparse.ArgumentParser, default: str = "nano-teacher") -> None:
+    """Add --model and where and how it runs."""
+    parser.add_argument(
+        "--model", default=default, metavar="MODEL",
+        help="nano-teacher, nano-base, a model folder, a hub id, or servers' addresses with commas (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--device", help="torch device; the first GPU, else the CPU, unless given")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="what the machine is fast at")
+    parser.add_argument("--rows", type=positive, help="conversations that decode together (as memory allows)")
+
+
+def load_model(options: argparse.Namespace) -> "VLM":
+    """Load the model that the options of `add_model_options` name."""
+    from insightv_core.vlm.loading import load_vlm
+
+    return load_vlm(options.model, device=options.device, dtype=options.dtype, rows=options.rows)
 
 
 def positive(text: str) -> int:

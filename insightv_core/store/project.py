@@ -114,9 +114,9 @@ class Store:
             raise UserError(f"no question {question!r} in {self.file}")
         return read_question(rows[0])
 
-    def question_count(self) -> int:
-        """Return the number of questions."""
-        return self.value("SELECT count(*) FROM questions")
+    def question_count(self, source: str | None = None) -> int:
+        """Return the number of questions, of one source or of all."""
+        return self.value("SELECT count(*) FROM questions WHERE ? IN (source, '')", [source or ""])
 
     # -- runs ------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,191 @@
+"""`insightv generate`: many reasoning paths for each question of a project."""
+
+import argparse
+import time
+from collections.abc import Iterator
+
+from insightv_core.commands.common import (
+    add_command,
+    add_model_options,
+    add_project_options,
+    command_line,
+    load_model,
+    open_project,
+    positive,
+    print_result,
+    progress_bar,
+    stop_on_signal,
+)
+from insightv_core.errors import UserError
+from insightv_core.generate import (
+    ALWAYS,
+    CHAIN,
+    NEVER,
+    PROGRESSIVE,
+    RETRY,
+    GenerateSettings,
+    generate,
+    name_run,
+)
+from insightv_core.records import COMPLETE, Path, Question, Sampling
+from insightv_core.store import Store
+
+SAVE_EVERY = 0.5  # seconds
+SAVE_AT = 500  # paths
+
+
+def add_generate_command(commands) -> None:
+    """Add `insightv generate`."""
+    parser = add_command(
+        commands, "generate", run_generate,
+        "sample reasoning paths for every question, step by step; the same command continues where it stopped",
+        "insightv generate --paths 8 --temperature 0.9",
+    )  # fmt: skip
+    add_project_options(parser, limit=True)
+    add_model_options(parser)
+    parser.add_argument("--paths", type=positive, default=8, help="paths for each question (%(default)s)")
+    parser.add_argument(
+        "--temperature", type=read_temperatures, default=(0.9,), metavar="T[,T...]",
+        help="sampling temperature; several are taken in turn by a question's paths (0.9)",
+    )  # fmt: skip
+    parser.add_argument("--top-p", type=float, default=0.95, help="share of the likeliest tokens (%(default)s)")
+    parser.add_argument("--top-k", type=int, default=0, help="number of the likeliest tokens, 0 for all (%(default)s)")
+    parser.add_argument("--repetition-penalty", type=float, default=1.0, help="above 1: say less twice (%(default)s)")
+    parser.add_argument("--max-tokens", type=positive, default=1024, help="longest reply (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="decides every draw (%(default)s)")
+    parser.add_argument("--max-steps", type=positive, default=16, help="steps after which a path fails (%(default)s)")
+    parser.add_argument("--tries", type=positive, default=3, help="tries for an unreadable reply (%(default)s)")
+    parser.add_argument(
+        "--style", choices=(PROGRESSIVE, CHAIN), default=PROGRESSIVE,
+        help="one step a turn, or the whole chain in one reply as a trained reasoning agent does (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--constrain", choices=(ALWAYS, RETRY, NEVER), default=RETRY,
+        help="when to hold replies to the JSON form by a grammar (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--source", help="only questions of this source")
+
+
+def read_temperatures(text: str) -> tuple[float, ...]:
+    """Read temperatures separated by commas."""
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, or several separated by commas") from error
+    if not all(0 <= each <= 5 for each in found):
+        raise argparse.ArgumentTypeError(f"{text!r}: temperatures lie between 0 and 5")
+    return found
+
+
+def read_settings(options: argparse.Namespace) -> GenerateSettings:
+    """Return the settings that the options stand for."""
+    if not 0 < options.top_p <= 1:
+        raise UserError(f"--top-p is {options.top_p}: give a share above 0 and at most 1")
+    sampling = Sampling(
+        options.temperature, options.top_p, options.top_k, options.repetition_penalty, options.max_tokens, options.seed
+    )
+    return GenerateSettings(sampling, options.style, options.max_steps, options.tries, options.constrain)
+
+
+def run_generate(options: argparse.Namespace) -> int:
+    """Generate the paths that are still missing and print what came of them."""
+    settings = read_settings(options)
+    with open_project(options) as store:
+        total = min(store.question_count(options.source), options.limit or 1 << 60)
+        if not total:
+            raise UserError(f"no questions in {store.file}: add some with `insightv import data/demo`")
+        vlm = load_model(options)
+        run = name_run(vlm.version, settings)
+        made = store.samples_of(run.id)
+        wanted = total * options.paths
+        store.start_run(run, total=wanted, command=command_line())
+        questions = list_missing(store, made, options)
+        already = sum(sum(sample < options.paths for sample in samples) for samples in made.values())
+        started = time.perf_counter()
+        with stop_on_signal() as stopped, Saver(store, run.id, already) as saver:
+            bar = progress_bar(wanted, "paths", already, quiet=options.json)
+            for path in generate(questions, vlm, run, settings, image_file=store.image_file, stop=stopped):
+                saver.add(path)
+                bar.update()
+            bar.close()
+        seconds = time.perf_counter() - started
+        result = describe(store, run.id, saver, vlm.usage(), seconds)
+        status = "stopped" if saver.done < wanted else "done"
+        store.end_run(run.id, status, done=saver.done)
+        print_result(options, result, write_words(result, store))
+        return 130 if status == "stopped" else 0
+
+
+def list_missing(
+    store: Store, made: dict[str, set[int]], options: argparse.Namespace
+) -> Iterator[tuple[Question, list[int]]]:
+    """Yield each question with the sample numbers that are still missing."""
+    for question in store.questions(limit=options.limit, source=options.source):
+        done = made.get(question.id, set())
+        missing = [sample for sample in range(options.paths) if sample not in done]
+        if missing:
+            yield question, missing
+
+
+class Saver:
+    """Saves paths in batches: at most half a second of work is lost when the process is killed."""
+
+    def __init__(self, store: Store, run: str, done: int):
+        self.store, self.run, self.done = store, run, done
+        self.waiting: list[Path] = []
+        self.saved_at = time.monotonic()
+        self.new = self.complete = 0
+
+    def __enter__(self) -> "Saver":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        self.save()
+        if error is not None:
+            self.store.end_run(self.run, "failed", done=self.done, message=str(error) or kind.__name__)
+
+    def add(self, path: Path) -> None:
+        """Take a path, and save what waits when it is time."""
+        self.waiting.append(path)
+        self.new += 1
+        self.complete += path.status == COMPLETE
+        if len(self.waiting) >= SAVE_AT or time.monotonic() - self.saved_at > SAVE_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Save what waits."""
+        self.store.add_paths(self.waiting)
+        self.done += len(self.waiting)
+        self.waiting = []
+        self.store.note_progress(self.run, self.done)
+        self.saved_at = time.monotonic()
+
+
+def describe(store: Store, run: str, saver: Saver, usage, seconds: float) -> dict:
+    """Return what came of a run, as plain values."""
+    return {
+        "run": run,
+        "paths": saver.done,
+        "new_paths": saver.new,
+        "new_complete": saver.complete,
+        "new_failed": saver.new - saver.complete,
+        "seconds": round(seconds, 2),
+        "paths_per_second": round(saver.new / seconds, 2) if saver.new else 0.0,
+        "tokens": usage.decoded_tokens,
+        "prompt_tokens": usage.prefill_tokens,
+        "images_encoded": usage.images,
+        "first_path": store.value("SELECT id FROM paths WHERE run = ? ORDER BY key LIMIT 1", [run]),
+    }
+
+
+def write_words(result: dict, store: Store) -> str:
+    """Return the result in words."""
+    if not result["new_paths"]:
+        return f"run {result['run']}: all {result['paths']} paths are there already"
+    lines = [
+        f"run {result['run']}: {result['new_paths']} new paths in {result['seconds']:.0f} s "
+        f"({result['paths_per_second']:.1f} paths/s), {result['new_complete']} complete, {result['new_failed']} failed",
+        f"{result['paths']} paths of this run in {store.file}",
+        f"look at one: insightv show {result['first_path'][:8]} --project {store.file}",
+    ]
+    return "\n".join(lines)
