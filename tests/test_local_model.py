@@ -1,0 +1,237 @@
+"""The local backend: reuse of keys and values, draws, grammars, adapters, limits and faults, on tiny random models."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from reuse import CONTROLS, break_reuse, record, reuse_error
+from tiny_models import build_tiny
+
+from insightv_core import prompts
+from insightv_core.errors import UserError
+from insightv_core.records import ModelVersion, Sampling
+from insightv_core.vlm import ERROR, LENGTH, Talk
+from insightv_core.vlm.draws import draw_tokens, uniforms
+from insightv_core.vlm.local import LocalVLM, load_local
+
+FAMILIES = ("llava", "llava-next", "llava-onevision", "qwen2.5-vl", "qwen3-vl", "smolvlm")
+SHORT, LONG = "go on", "please write one more step of the reasoning, and keep to the form that was asked for " * 2
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    files = []
+    for number, size in enumerate([(56, 56), (64, 64), (80, 56)]):
+        noise = np.random.default_rng(number).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+        files.append(folder / f"{number}.png")
+        Image.fromarray(noise).save(files[-1])
+    return files
+
+
+def load_tiny(family="llava", row_limit=4):
+    model, processor = build_tiny(family)
+    return LocalVLM(model, processor, ModelVersion(family, "0"), row_limit=row_limit)
+
+
+def three_turns(replies):
+    return None if len(replies) >= 3 else (SHORT if len(replies) % 2 else LONG)
+
+
+def make_talks(pictures, samples=3):
+    return [
+        Talk(f"q{k}", prompts.ask("What is it? " * (k + 1), "Say it."), (file,), tuple(range(samples)), three_turns)
+        for k, file in enumerate(pictures)
+    ]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_kept_cache_gives_the_logits_of_a_fresh_pass(family, pictures):
+    vlm = load_tiny(family)
+    recorded = record(vlm, make_talks(pictures), Sampling((1.0,), max_tokens=12))
+    assert len(recorded) == 9 and sum(len(each.logits) for each in recorded) > 100
+    assert reuse_error(vlm, recorded) < 1e-4
+    assert vlm.usage().images == 3  # each picture once, whatever the number of samples and turns
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("family", ["llava", "qwen2.5-vl"])
+def test_broken_reuse_is_noticed(family, control, pictures):
+    vlm = load_tiny(family)
+    break_reuse(vlm, control)
+    assert reuse_error(vlm, record(vlm, make_talks(pictures), Sampling((1.0,), max_tokens=12))) > 1e-2
+
+
+def test_no_token_passes_the_model_twice(pictures):
+    vlm = load_tiny()
+    talks = make_talks(pictures)
+    recorded = record(vlm, talks, Sampling((1.0,), max_tokens=12))
+    prompts_once = sum(len(vlm.read_prompt(talk)[0]) for talk in talks)
+    after = sum(len(each.tokens) - len(vlm.read_prompt(each.talk)[0]) for each in recorded)
+    used = vlm.usage()
+    # The last token of a conversation is drawn and not fed.
+    assert used.prefill_tokens + used.decoded_tokens == prompts_once + after + len(recorded)
+
+
+def texts(vlm, talks, **sampling):
+    told = vlm.converse(talks, Sampling(**({"temperatures": (1.0,), "max_tokens": 10} | sampling)))
+    return {(each.key, each.sample): [reply.text for reply in each.replies] for each in told}
+
+
+def test_draws_do_not_depend_on_what_runs_beside(pictures):
+    talks = make_talks(pictures, samples=4)
+    together = texts(load_tiny(row_limit=16), talks)
+    assert texts(load_tiny(row_limit=3), talks) == together
+    alone = texts(load_tiny(row_limit=1), [talks[1]])
+    assert alone == {key: value for key, value in together.items() if key[0] == "q1"}
+    assert len({tuple(value) for value in together.values()}) > 8  # samples differ
+    assert texts(load_tiny(row_limit=16), talks, seed=1) != together
+    assert len(set(map(tuple, texts(load_tiny(), talks, temperatures=(0.0,)).values()))) <= 3
+
+
+def test_a_family_with_windows_starts_every_turn_afresh_and_says_so_once(pictures, capsys):
+    vlm = load_tiny("gemma3")
+    said = capsys.readouterr().err
+    assert said.count("fresh prompt") == 1
+    found = texts(vlm, make_talks(pictures[:1], samples=2), max_tokens=5)
+    assert all(len(replies) == 3 for replies in found.values()) and len(found) == 2
+    assert vlm.usage().images == 6  # once for each reply
+    assert texts(load_tiny("gemma3"), make_talks(pictures[:1], samples=2), max_tokens=5) == found
+
+
+def test_fallback_and_rows_say_the_same(pictures):
+    talks = make_talks(pictures, samples=2)
+    slow = load_tiny()
+    slow.reuses_cache = False
+    assert texts(slow, talks) == texts(load_tiny(), talks)
+
+
+def test_replies_keep_to_a_schema(pictures):
+    schema = {
+        "type": "object",
+        "properties": {"answer": {"enum": ["yes", "no"]}},
+        "required": ["answer"],
+        "additionalProperties": False,
+    }
+    talk = Talk("q", prompts.ask("Is it?", "Say it."), (pictures[0],), (0, 1, 2), schema=lambda replies: schema)
+    for vlm in (load_tiny(), load_tiny()):
+        found = texts(vlm, [talk], max_tokens=40, temperatures=(2.0,))
+        assert all(json.loads(replies[0])["answer"] in ("yes", "no") for replies in found.values())
+        free = texts(vlm, [Talk("q", talk.messages, talk.images, (0, 1, 2))], max_tokens=40, temperatures=(2.0,))
+        assert free != found
+
+
+def test_log_probabilities_are_the_unscaled_models(pictures):
+    vlm = load_tiny()
+    talk = Talk("q", prompts.ask("What?", "Say it."), (pictures[0],))
+    recorded = record(vlm, [talk], Sampling((0.5,), top_p=0.7, max_tokens=6))
+    (reply,) = next(iter(load_tiny().converse([talk], Sampling((0.5,), top_p=0.7, max_tokens=6)))).replies
+    rows = list(recorded[0].logits.values())
+    prompt = len(vlm.read_prompt(talk)[0])
+    drawn = recorded[0].tokens[prompt:]
+    expected = sum(float(row.log_softmax(-1)[token]) for row, token in zip(rows, drawn, strict=False))
+    last = rows[len(drawn)].log_softmax(-1)
+    assert reply.tokens == len(rows)
+    assert any(abs(reply.logprob - expected - float(value)) < 1e-4 for value in last)
+
+
+def test_a_prompt_too_long_and_a_picture_that_is_gone_are_error_replies(pictures, tmp_path):
+    vlm = load_tiny()
+    good = make_talks(pictures)[0]
+    long = Talk("long", prompts.ask("why " * 20_000, "Say it."), (pictures[0],), (0, 1))
+    gone = Talk("gone", good.messages, (tmp_path / "gone.png",))
+    found = {}
+    for each in vlm.converse([long, good, gone], Sampling((1.0,), max_tokens=4)):
+        found.setdefault(each.key, []).append(each.replies)
+    assert [reply.finish for replies in found["long"] for reply in replies] == [ERROR, ERROR]
+    assert "context" in found["long"][0][0].text and "gone.png" in found["gone"][0][0].text
+    assert len(found["q0"]) == 3 and all(len(replies) == 3 for replies in found["q0"])
+
+
+def test_a_conversation_that_fills_the_context_is_cut(pictures):
+    vlm = load_tiny()
+    talk = Talk("q", prompts.ask("What?", "Say it."), (pictures[0],), next_turn=lambda replies: LONG)
+    vlm.context_length = len(vlm.read_prompt(talk)[0]) + 60
+    (conversation,) = vlm.converse([talk], Sampling((1.0,), max_tokens=1000))
+    assert conversation.replies[-1].finish in (LENGTH, ERROR)
+    assert sum(reply.tokens for reply in conversation.replies) <= 60
+
+
+def test_listening_hears_every_turn_and_stopping_stops(pictures):
+    heard = []
+    vlm = load_tiny()
+    stop_after = 4
+    told = vlm.converse(
+        make_talks(pictures, samples=8), Sampling((1.0,), max_tokens=10),
+        listen=lambda event: heard.append(event) if event.done else None, stop=lambda: len(heard) >= stop_after,
+    )  # fmt: skip
+    ended = list(told)
+    assert stop_after <= len(heard) < 60 and len(ended) < 24
+    assert Counter(event.turn for event in heard)[0] >= 1
+    assert len(texts(vlm, make_talks(pictures))) == 9  # the model can be used again
+
+
+def test_talks_are_read_lazily(pictures):
+    taken = []
+
+    def endless():
+        number = 0
+        while True:
+            taken.append(number)
+            yield Talk(f"q{number}", prompts.ask("What?", "Say it."), (pictures[0],), (0, 1))
+            number += 1
+
+    told = load_tiny(row_limit=4).converse(endless(), Sampling((1.0,), max_tokens=5))
+    for _ in range(10):
+        next(told)
+    assert len(taken) < 20
+    told.close()
+
+
+def test_adapters_change_what_is_said_and_can_be_left_out(pictures, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    model, _ = build_tiny("llava")
+    tuned = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, weight in tuned.named_parameters():
+            if "lora" in name:
+                weight.normal_(std=0.5)
+    tuned.save_pretrained(tmp_path / "adapter")
+    vlm = load_tiny()
+    talks = make_talks(pictures)
+    plain = texts(vlm, talks)
+    sampling = Sampling((1.0,), max_tokens=10)
+    adapted = {
+        (each.key, each.sample): [reply.text for reply in each.replies]
+        for each in vlm.converse(talks, sampling, adapter=str(tmp_path / "adapter"))
+    }
+    assert adapted != plain and texts(vlm, talks) == plain
+    with pytest.raises(UserError, match="cannot be loaded"):
+        list(vlm.converse(talks, sampling, adapter=str(tmp_path / "none")))
+    assert texts(vlm, talks) == plain
+
+
+def test_draws_follow_the_distribution():
+    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]]).repeat(20_000, 1)
+    draws = torch.from_numpy(uniforms(np.arange(20_000, dtype=np.uint64), np.zeros(20_000)))
+    for temperature in (0.5, 1.0, 2.0):
+        expected = (logits[0] / temperature).softmax(-1)
+        drawn = draw_tokens(logits, torch.full((20_000,), temperature), draws, Sampling(top_p=1.0))
+        shares = torch.bincount(drawn, minlength=4) / 20_000
+        assert torch.allclose(shares, expected, atol=0.015)
+    nucleus = draw_tokens(logits, torch.ones(20_000), draws, Sampling(top_p=0.8))
+    assert set(nucleus.tolist()) == {0, 1}
+    assert set(draw_tokens(logits, torch.ones(20_000), draws, Sampling(top_p=1.0, top_k=3)).tolist()) == {0, 1, 2}
+    greedy = draw_tokens(logits, torch.zeros(20_000), draws, Sampling())
+    assert set(greedy.tolist()) == {0}
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "nano-teachr", "./nothing"])
+def test_a_model_that_is_not_there_is_a_clear_error(name):
+    with pytest.raises(UserError, match="no model|cannot be loaded"):
+        load_local(name)
