@@ -6,6 +6,7 @@ A reply that cannot be read is `Unparsed`, a third outcome beside right and wron
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from insightv_core.records import CONTINUE, SUMMARY, Step
 
@@ -82,6 +83,7 @@ def text_of(found: dict, key: str) -> str:
     return str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
+@lru_cache(maxsize=4096)  # a conversation is read again after each of its turns
 def parse_step(reply: str) -> Step | Unparsed:
     """Read one step of a path.
 

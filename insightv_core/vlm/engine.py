@@ -214,6 +214,7 @@ class Engine:
         temperatures = torch.tensor([row.temperature for row in rows], device=device)
         chosen = draw_tokens(allowed, temperatures, torch.from_numpy(draws).to(device), self.sampling)
         logprobs = (logits.gather(-1, chosen[:, None]).squeeze(-1) - normal).tolist()
+        self.vlm.count(decoded_tokens=len(rows))
         ended = []
         for row, token, logprob in zip(rows, chosen.tolist(), logprobs, strict=True):
             row.draws += 1
@@ -242,7 +243,6 @@ class Engine:
 
     def _advance(self, row: Row, token: int) -> None:
         """End the reply where it is over, and queue the next user turn; an ended conversation has nothing to feed."""
-        self.vlm.count(decoded_tokens=1)
         over = token in self.vlm.ends
         full = row.length + 2 >= self.vlm.context_length
         if not over and row.matcher is not None:
