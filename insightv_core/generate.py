@@ -173,12 +173,13 @@ def make_talk(question: Question, image: FilePath, samples: Sequence[int], setti
         messages=prompts.ask(prompts.write_question(question), instruction),
         images=(image,),
         samples=tuple(samples),
-        next_turn=lambda replies: _next_turn(follow(replies, settings)),
+        next_turn=lambda replies: next_request(follow(replies, settings)),
         schema=None if settings.constrain == NEVER else lambda replies: choose_schema(replies, settings),
     )
 
 
-def _next_turn(progress: Progress) -> str | None:
+def next_request(progress: Progress) -> str | None:
+    """Return what to ask next, or None when the path has ended."""
     return None if progress.failure or progress.answer is not None else progress.next_turn
 
 

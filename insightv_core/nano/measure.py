@@ -13,20 +13,24 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from insightv_core import prompts
-from insightv_core.nano.model import load_nano, prepare_image
+from insightv_core.generate import GenerateSettings, follow, next_request
+from insightv_core.nano.model import prepare_image
 from insightv_core.nano.render import SIZE, render
-from insightv_core.nano.rollout import reason_step_by_step, roll_out
 from insightv_core.nano.training.corpus import MAX_JUDGED_PATHS
 from insightv_core.nano.verify import verify_step
 from insightv_core.nano.world import PERCEPTION, REASONING, Example, draw_examples
 from insightv_core.parse import Unparsed, parse_answer, parse_step, parse_verdicts
-from insightv_core.records import SUMMARY, Step
+from insightv_core.records import SUMMARY, Sampling, Step
+from insightv_core.vlm import VLM, Reply, Talk
+from insightv_core.vlm.local import load_local
 
 if TYPE_CHECKING:
     from PIL import Image
 
 SAMPLES = 8
 TEMPERATURE = 0.9
+REPLY_TOKENS = 200  # nano's longest step has 90
+JUDGE_TOKENS = 260
 TARGETS = {
     "base_perception": (0.92, 1.0),
     "base_reasoning": (0.35, 0.65),
@@ -86,27 +90,44 @@ def accuracy(right: Sequence[bool]) -> float:
     return fmean(right) if right else 0.0
 
 
-def answer_directly(model, processor, examples: Sequence[Example], images, progress=lambda done: None) -> list[bool]:
+def hold(
+    vlm: VLM, openings: Sequence[list[dict]], images, sampling: Sampling, progress, **talk
+) -> list[list[list[str]]]:
+    """Hold a conversation about each picture; return the replies of each of its samples."""
+    talks = (
+        Talk(str(place), messages, (image,), **talk)
+        for place, (messages, image) in enumerate(zip(openings, images, strict=True))
+    )
+    held: list[dict[int, list[str]]] = [{} for _ in openings]
+    for conversation in vlm.converse(talks, sampling):
+        several = held[int(conversation.key)]
+        several[conversation.sample] = [reply.text for reply in conversation.replies]
+        if len(several) == len(talk.get("samples", (0,))):
+            progress(1)
+    return [[several[sample] for sample in sorted(several)] for several in held]
+
+
+def answer_directly(vlm: VLM, examples: Sequence[Example], images, progress=lambda done: None) -> list[bool]:
     """Ask every question for a direct answer and tell which are right."""
-    talks = [prompts.ask(example.question, prompts.DIRECT) for example in examples]
-    rolled = roll_out(model, processor, talks, images, max_tokens=12, rows_at_once=128, progress=progress)
-    return [
-        same_answer(replies[0][0] if replies[0] else None, example.answer)
-        for replies, example in zip(rolled, examples, strict=True)
-    ]
+    openings = [prompts.ask(example.question, prompts.DIRECT) for example in examples]
+    held = hold(vlm, openings, images, Sampling((0.0,), max_tokens=12), progress)
+    return [same_answer(replies[0], example.answer) for (replies,), example in zip(held, examples, strict=True)]
 
 
 def reason(
-    model, processor, examples: Sequence[Example], images, *, samples: int = 1, temperature: float = 0.0, seed: int = 0,
+    vlm: VLM, examples: Sequence[Example], images, *, samples: int = 1, temperature: float = 0.0, seed: int = 0,
     progress=lambda done: None,
 ) -> list[list[Rollout]]:  # fmt: skip
     """Let the model reason step by step about every question, `samples` times each."""
-    talks = [prompts.ask(example.question, prompts.GENERATE) for example in examples]
-    rolled = roll_out(
-        model, processor, talks, images,
-        next_turn=reason_step_by_step, samples=samples, temperature=temperature, seed=seed, progress=progress,
-    )  # fmt: skip
-    return [[read_rollout(replies) for replies in several] for several in rolled]
+    openings = [prompts.ask(example.question, prompts.GENERATE) for example in examples]
+    sampling = Sampling((temperature,), top_p=1.0, max_tokens=REPLY_TOKENS, seed=seed)
+    held = hold(vlm, openings, images, sampling, progress, samples=tuple(range(samples)), next_turn=reason_step_by_step)
+    return [[read_rollout(replies) for replies in several] for several in held]
+
+
+def reason_step_by_step(replies: Sequence[Reply]) -> str | None:
+    """Ask for steps until one says `summary`, then for the answer; the first unreadable reply ends it."""
+    return next_request(follow(replies, GenerateSettings(tries=1)))
 
 
 def blind_answers(seed: int, count: int = 150) -> dict[str, str]:
@@ -119,17 +140,17 @@ def blind_answers(seed: int, count: int = 150) -> dict[str, str]:
 
 
 def judge_paths(
-    model, processor, examples: Sequence[Example], images, paths: Sequence[list[Rollout]], progress=lambda done: None
+    vlm, examples: Sequence[Example], images, paths: Sequence[list[Rollout]], progress=lambda done: None
 ) -> list[Judged]:
     """Let the model judge each question's paths in one pass; a reply that cannot be read leaves its paths unscored."""
     talks = [
         prompts.judge(example.question, example.answer, [(path.steps, path.answer or "") for path in several])
         for example, several in zip(examples, paths, strict=True)
     ]
-    rolled = roll_out(model, processor, talks, images, max_tokens=260, rows_at_once=24, progress=progress)
+    rolled = hold(vlm, talks, images, Sampling((0.0,), max_tokens=JUDGE_TOKENS), progress)
     judged: list[Judged] = []
     for example, several, replies in zip(examples, paths, rolled, strict=True):
-        verdicts = parse_verdicts(replies[0][0] if replies[0] else "", [len(path.steps) for path in several])
+        verdicts = parse_verdicts(replies[0][0], [len(path.steps) for path in several])
         for number, path in enumerate(several):
             verdict = None if isinstance(verdicts, Unparsed) else verdicts[number]
             if verdict is None:
@@ -167,13 +188,13 @@ def measure(
     images = [prepare_image(render(example.scene, example.style)) for example in examples]
     import_seconds = time_import()
     started = time.perf_counter()
-    loaded = load_nano(teacher, device=device)
+    loaded = load_local(str(teacher), device=device)
     teacher_seconds = time.perf_counter() - started
-    figures = measure_teacher(*loaded, examples, images, seed, progress)
+    figures = measure_teacher(loaded, examples, images, seed, progress)
     started = time.perf_counter()
-    loaded = load_nano(base, device=device)
+    loaded = load_local(str(base), device=device)
     load_seconds = max(teacher_seconds, time.perf_counter() - started)
-    figures = merge_figures(figures, measure_base(*loaded, examples, images, seed, progress))
+    figures = merge_figures(figures, measure_base(loaded, examples, images, seed, progress))
     return figures | {"load_seconds": load_seconds, "import_seconds": import_seconds, "n": n, "seed": seed}
 
 
@@ -192,12 +213,12 @@ def merge_figures(one: dict, two: dict) -> dict:
     return one | two | {"counts": one["counts"] | two["counts"], "families": families}
 
 
-def measure_base(model, processor, examples, images, seed: int, progress: Progress) -> dict:
+def measure_base(vlm, examples, images, seed: int, progress: Progress) -> dict:
     """Measure nano-base: direct answers with the picture and with a blank one."""
     told = step_through(progress, "base, direct answers", len(examples))
-    right = answer_directly(model, processor, examples, images, told)
+    right = answer_directly(vlm, examples, images, told)
     told = step_through(progress, "base, blank picture", len(examples))
-    blind = answer_directly(model, processor, examples, blanks(len(examples)), told)
+    blind = answer_directly(vlm, examples, blanks(len(examples)), told)
     reasoning = [ok for ok, example in zip(right, examples, strict=True) if example.family in REASONING]
     perception = [ok for ok, example in zip(right, examples, strict=True) if example.family in PERCEPTION]
     return {
@@ -213,17 +234,17 @@ def measure_base(model, processor, examples, images, seed: int, progress: Progre
     }
 
 
-def measure_teacher(model, processor, examples, images, seed: int, progress: Progress) -> dict:
+def measure_teacher(vlm, examples, images, seed: int, progress: Progress) -> dict:
     """Measure nano-teacher: greedy chains, sampled chains, chains on a blank picture, and judging."""
     chosen = [k for k, example in enumerate(examples) if example.family in REASONING]
     asked, shown = [examples[k] for k in chosen], [images[k] for k in chosen]
     told = step_through(progress, "teacher, chains", len(asked))
-    greedy = [path for (path,) in reason(model, processor, asked, shown, progress=told)]
+    greedy = [path for (path,) in reason(vlm, asked, shown, progress=told)]
     right = grade(greedy, asked)
     half, quarter = asked[: len(asked) // 2], asked[: len(asked) // 4]
     told = step_through(progress, "teacher, blank picture", len(half))
-    blind = grade([path for (path,) in reason(model, processor, half, blanks(len(half)), progress=told)], half)
-    sampled = measure_sampled(model, processor, quarter, shown[: len(quarter)], seed, progress)
+    blind = grade([path for (path,) in reason(vlm, half, blanks(len(half)), progress=told)], half)
+    sampled = measure_sampled(vlm, quarter, shown[: len(quarter)], seed, progress)
     return sampled | {
         "teacher_valid": accuracy([path.valid for path in greedy]),
         "teacher_reasoning": accuracy(right),
@@ -236,10 +257,10 @@ def measure_teacher(model, processor, examples, images, seed: int, progress: Pro
     }
 
 
-def measure_sampled(model, processor, asked, shown, seed: int, progress: Progress) -> dict:
+def measure_sampled(vlm, asked, shown, seed: int, progress: Progress) -> dict:
     """Sample several paths a question, then let the model judge them."""
     several = reason(
-        model, processor, asked, shown, samples=SAMPLES, temperature=TEMPERATURE, seed=seed,
+        vlm, asked, shown, samples=SAMPLES, temperature=TEMPERATURE, seed=seed,
         progress=step_through(progress, "teacher, samples", len(asked)),
     )  # fmt: skip
     right = [
@@ -251,7 +272,7 @@ def measure_sampled(model, processor, asked, shown, seed: int, progress: Progres
     judged_paths = [[path for path in paths if path.valid][:MAX_JUDGED_PATHS] for paths in several]
     kept = [k for k, paths in enumerate(judged_paths) if paths]
     judged = judge_paths(
-        model, processor, [asked[k] for k in kept], [shown[k] for k in kept], [judged_paths[k] for k in kept],
+        vlm, [asked[k] for k in kept], [shown[k] for k in kept], [judged_paths[k] for k in kept],
         step_through(progress, "teacher, judging", len(kept)),
     )  # fmt: skip
     return {

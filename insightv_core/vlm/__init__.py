@@ -8,9 +8,12 @@ only: generating is a talk of many turns, judging a talk of one.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from insightv_core.records import ModelVersion, Sampling
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 STOP, LENGTH, ERROR = "stop", "length", "error"
 
@@ -42,18 +45,31 @@ def answer_once(replies: Sequence[Reply]) -> str | None:
 class Talk:
     """A conversation to hold: its key, opening messages, pictures, and the samples wanted.
 
-    `images` holds a file for each placeholder in the messages. `next_turn` gets the replies so far and returns the
-    next user turn, or None when the conversation is over; it must depend on them alone. The draws of a sample depend
-    on `key`, its number and the sampling's seed alone. `schema` is a JSON schema that replies should keep to: a
-    function of the replies so far, as the answer has another form than the steps.
+    `images` holds a file, or a picture in memory, for each placeholder in the messages. `next_turn` gets the replies
+    so far and returns the next user turn, or None when the conversation is over; it must depend on them alone. The
+    draws of a sample depend on `key`, its number and the sampling's seed alone. `schema` is a JSON schema that replies
+    should keep to: a function of the replies so far, as the answer has another form than the steps.
     """
 
     key: str
     messages: Sequence[dict]
-    images: tuple[Path, ...] = ()
+    images: "tuple[Path | Image.Image, ...]" = ()
     samples: tuple[int, ...] = (0,)
     next_turn: NextTurn = answer_once
     schema: Callable[[Sequence[Reply]], dict | None] | None = None
+
+
+def load_picture(source: "Path | Image.Image") -> "Image.Image":
+    """Return a talk's picture as RGB; raise ValueError when its file cannot be read."""
+    from PIL import Image
+
+    if isinstance(source, Image.Image):
+        return source.convert("RGB")
+    try:
+        with Image.open(source) as picture:
+            return picture.convert("RGB")
+    except OSError as error:
+        raise ValueError(f"the picture {source.name} cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)

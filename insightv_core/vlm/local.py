@@ -15,7 +15,7 @@ from insightv_core import prompts
 from insightv_core.errors import UserError
 from insightv_core.nano.model import MODEL_NAMES, find_model
 from insightv_core.records import ModelVersion, Sampling
-from insightv_core.vlm import Conversation, Event, Talk, Usage
+from insightv_core.vlm import Conversation, Event, Talk, Usage, load_picture
 from insightv_core.vlm.engine import Engine, add_usage
 
 if TYPE_CHECKING:
@@ -83,16 +83,8 @@ class LocalVLM:
 
         Raises ValueError when a picture cannot be read or the prompt is longer than the model's context.
         """
-        from PIL import Image
-
         text = self.processor.apply_chat_template(list(talk.messages), add_generation_prompt=True, tokenize=False)
-        pictures = []
-        for file in talk.images:
-            try:
-                with Image.open(file) as picture:
-                    pictures.append(picture.convert("RGB"))
-            except OSError as error:
-                raise ValueError(f"the picture {file.name} cannot be read: {error}") from error
+        pictures = [load_picture(source) for source in talk.images]
         if pictures:
             inputs = dict(self.processor(text=[text], images=[pictures], return_tensors="pt"))
         else:
