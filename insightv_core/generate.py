@@ -11,6 +11,7 @@ A reasoning agent that was trained on whole chains writes them in one reply: the
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
 
 from insightv_core import __version__, prompts
 from insightv_core.parse import Unparsed, parse_answer, parse_chain, parse_step
@@ -28,6 +29,9 @@ from insightv_core.records import (
     identify,
 )
 from insightv_core.vlm import ERROR, LENGTH, VLM, Event, Reply, Talk
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PROGRESSIVE, CHAIN = "progressive", "chain"
 ALWAYS, RETRY, NEVER = "always", "retry", "never"
@@ -165,7 +169,9 @@ def choose_schema(replies: Sequence[Reply], settings: GenerateSettings) -> dict 
     return ANSWER_SCHEMA if progress.answering else STEP_SCHEMA
 
 
-def make_talk(question: Question, image: FilePath, samples: Sequence[int], settings: GenerateSettings) -> Talk:
+def make_talk(
+    question: Question, image: "FilePath | Image.Image", samples: Sequence[int], settings: GenerateSettings
+) -> Talk:
     """Return the conversation that generates paths of a question."""
     instruction = prompts.GENERATE if settings.style == PROGRESSIVE else prompts.REASON
     return Talk(

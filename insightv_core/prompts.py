@@ -9,7 +9,7 @@ accuracy of the steps and the level of detail; a summary agent that judges the c
 wording, the JSON keys, the per-step verdicts and the order above are our choice.
 
 nano's tokenizer holds each constant of `CONSTANTS` as one token, so changing one means training nano again; add a
-new constant instead, and raise `PROMPT_VERSION`.
+new constant outside it instead, and raise `PROMPT_VERSION`.
 """
 
 from collections.abc import Sequence
@@ -68,6 +68,8 @@ CHECK = (
 DESCRIBED = "The image is given in words:"
 TRUTH = "Correct answer:"
 GIVEN = "Given answer:"
+TRUNCATED = "The reasoning breaks off here."
+NO_CHAIN = "No step of the reasoning could be read."
 
 CONSTANTS = (
     SYSTEM, CAPTION, DIRECT, THINK, GENERATE, CONTINUE, FINAL, REPAIR, REASON, SUMMARIZE, JUDGE, CHECK,
