@@ -68,7 +68,7 @@ def load_picture(source: "Path | Image.Image") -> "Image.Image":
     try:
         with Image.open(source) as picture:
             return picture.convert("RGB")
-    except OSError as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"the picture {source.name} cannot be read: {error}") from error
 
 

@@ -2,17 +2,21 @@
 
 import base64
 import io
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from insightv_core.records import Sampling, identify
-from insightv_core.vlm import ERROR, LENGTH, STOP, Reply, Talk
+from insightv_core.vlm import ERROR, LENGTH, STOP, Reply, Talk, load_picture
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 OPTIONAL = ("n", "response_format", "logprobs", "top_k", "repetition_penalty", "seed", "stream_options")
 PNG = b"\x89PNG\r\n\x1a\n"
+MOST_TOKENS = 1 << 31
 SHOWN = 300  # characters of a server's words that are passed on
 
 
@@ -43,7 +47,7 @@ def write_messages(talk: Talk) -> list[dict]:
     return messages
 
 
-def write_content(parts: Sequence[dict], pictures: Iterable[Path]) -> str | list[dict]:
+def write_content(parts: Sequence[dict], pictures: "Iterator[Path | Image.Image]") -> str | list[dict]:
     """Return the content of one message, taking a picture for each placeholder.
 
     A single text becomes a plain string, which every server and chat template takes.
@@ -55,26 +59,26 @@ def write_content(parts: Sequence[dict], pictures: Iterable[Path]) -> str | list
         if part["type"] != "image":
             written.append(part)
             continue
-        picture = next(iter(pictures), None)
+        picture = next(pictures, None)
         if picture is None:
             raise ValueError("there are fewer pictures than placeholders in the messages")
         written.append({"type": "image_url", "image_url": {"url": write_picture(picture)}})
     return written
 
 
-def write_picture(file: Path) -> str:
-    """Return a picture as a data URL: the bytes of a PNG file as they are, any other format as a PNG of its pixels."""
+def write_picture(source: "Path | Image.Image") -> str:
+    """Return a picture as a data URL: the bytes of a PNG file as they are, any other picture as a PNG of its pixels."""
     from PIL import Image
 
     try:
-        content = file.read_bytes()
+        content = source.read_bytes() if isinstance(source, Path) else b""
         if not content.startswith(PNG):
-            with Image.open(io.BytesIO(content)) as picture:
-                buffer = io.BytesIO()
-                picture.convert("RGB").save(buffer, "PNG")
+            buffer = io.BytesIO()
+            load_picture(source).save(buffer, "PNG")
             content = buffer.getvalue()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"the picture {file.name} cannot be read: {error}") from error
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        name = source.name if isinstance(source, Path) else "in memory"
+        raise ValueError(f"the picture {name} cannot be read: {error}") from error
     return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
@@ -169,7 +173,7 @@ def read_choice(choice: dict, tokens: int, seconds: float) -> Reply:
     if trouble:
         return Reply(trouble, tokens, None, ERROR, seconds)
     values = read_logprobs(choice)
-    return Reply(text, tokens, sum(values) if values else None, LENGTH if reason == "length" else STOP, seconds)
+    return Reply(text, tokens, float(sum(values)) if values else None, LENGTH if reason == "length" else STOP, seconds)
 
 
 def read_text(choice: dict) -> str:
@@ -186,14 +190,15 @@ def read_logprobs(choice: dict) -> list[float]:
     """Return the log-probability of each token of a choice, or nothing where it does not hold them all."""
     logprobs = choice.get("logprobs")
     entries = logprobs.get("content") if isinstance(logprobs, dict) else None
-    values = [entry.get("logprob") if isinstance(entry, dict) else None for entry in entries or ()]
-    numbers = [float(value) for value in values if isinstance(value, int | float) and math.isfinite(value)]
+    entries = entries if isinstance(entries, list) else []
+    values = [entry.get("logprob") if isinstance(entry, dict) else None for entry in entries]
+    numbers = [value for value in values if isinstance(value, int | float) and abs(value) < 1e9]
     return numbers if len(numbers) == len(values) else []
 
 
 def read_count(value: object) -> int:
     """Return a number of tokens as servers report it; 0 for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < MOST_TOKENS else 0
 
 
 def count_tokens(choices: Sequence[dict], total: int) -> list[int]:
@@ -235,7 +240,8 @@ class StreamedAnswer:
             raise ValueError(f"the stream broke off: {find_words(chunk)}")
         self.usage = chunk.get("usage") or self.usage
         grown = set()
-        for choice in chunk.get("choices") or ():
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
             if not isinstance(choice, dict):
                 continue
             place = read_count(choice.get("index"))

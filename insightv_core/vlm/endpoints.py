@@ -3,11 +3,13 @@
 import json
 import random
 import re
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import cache
 from os import environ
 from urllib.parse import urlsplit
 
@@ -21,6 +23,7 @@ SCHEMA_MODES = ("auto", "always", "never")
 CONNECT_SECONDS = 10.0
 KEEP_SECONDS = 4.0  # less than the 5 seconds after which uvicorn, and so vLLM and SGLang, close an idle connection
 LONGEST_REST = 60.0
+LOOK_EVERY = 0.25  # seconds between two looks at whether an endpoint may be asked again
 HEARD_EVERY = 0.05  # seconds between two events of one reply's text
 BUSY = (408, 409, 425, 429)
 Hear = Callable[[int, str], None]
@@ -31,14 +34,15 @@ class RemoteSettings:
     """Which servers to ask, and how.
 
     `endpoints` are base URLs of servers of the same model, as `http://host:8000/v1`. `model` is the name that they
-    know it by; "" takes the only one they list. The key is read from the environment variable `api_key_env` when it
-    is needed. `concurrency` requests are under way at each endpoint, each given `timeout` seconds, and `tries` with
-    waits of `backoff` seconds, doubled each time. `schema` sends JSON schemas "always" (a server that refuses them is
-    an error), "never", or "auto", to servers that take them. `logprobs` asks for log-probabilities.
+    know it by; None takes the only one they list. The key is read from the environment variable `api_key_env` when it
+    is needed. Of one `converse`, `concurrency` requests are under way at each endpoint; each is given `timeout`
+    seconds and `tries`, with waits of `backoff` seconds that double. `schema` sends JSON schemas "always" (a server
+    that refuses them is an error), "never", or "auto", to servers that take them. `logprobs` asks for
+    log-probabilities.
     """
 
     endpoints: tuple[str, ...]
-    model: str = ""
+    model: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
     concurrency: int = 32
     timeout: float = 300.0
@@ -99,14 +103,14 @@ class Client:
         failed: list[Endpoint] = []
         faults: list[Passing] = []
         while True:
-            endpoint = choose(order, failed)
-            await anyio.sleep(endpoint.rests_until - time.monotonic())
+            endpoint = await self._choose(order, failed)
+            probing = endpoint.losses > 0
             try:
                 return await self._send(endpoint, body, hear)
             except Passing as fault:
                 failed.append(endpoint)
                 faults.append(fault)
-                self._rest(endpoint, fault)
+                self._rest(endpoint, fault, probing)
             now = time.monotonic()
             elsewhere = any(other not in failed and other.rests_until <= now for other in order)
             if not (faults[-1].lost and elsewhere):
@@ -118,7 +122,17 @@ class Client:
                 body, tries = smaller, 0
             self.count(retries=1)
             if not elsewhere:
-                await anyio.sleep(self.settings.backoff * 2 ** (tries - 1) * random.uniform(0.5, 1.0))
+                await anyio.sleep(self.settings.backoff * 2 ** max(0, tries - 1) * random.uniform(0.5, 1.0))
+
+    async def _choose(self, order: Sequence[Endpoint], failed: Sequence[Endpoint]) -> Endpoint:
+        """Wait until an endpoint may be asked; one that was out of reach is tried by a single request at a time."""
+        while True:
+            endpoint, now = choose(order, failed), time.monotonic()
+            if endpoint.rests_until <= now:
+                if endpoint.losses:
+                    endpoint.rests_until = now + CONNECT_SECONDS
+                return endpoint
+            await anyio.sleep(min(endpoint.rests_until - now, LOOK_EVERY))
 
     # -- one request -----------------------------------------------------------------------------------------------
 
@@ -148,7 +162,7 @@ class Client:
             try:
                 with anyio.fail_after(self.settings.timeout):
                     async with self.http.stream("POST", url, json=body) as response:
-                        endpoint.answered, endpoint.losses = time.monotonic(), 0
+                        note_answer(endpoint)
                         data = await self._read(endpoint, response, hear)
             except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
                 raise Passing(f"{endpoint.url} cannot be reached: {error or 'timed out'}", lost=True) from error
@@ -196,10 +210,10 @@ class Client:
             except (ValueError, RecursionError) as error:
                 raise Passing(self._hide_key(f"{endpoint.url}: {error}")) from error
             now = time.monotonic()
-            for place in grown if hear else ():
-                if now - heard.get(place, 0.0) >= HEARD_EVERY:
+            for place in grown:
+                if hear is not None and now - heard.get(place, 0.0) >= HEARD_EVERY:
                     heard[place] = now
-                    hear(place, answer.text(place))  # type: ignore[misc]
+                    hear(place, answer.text(place))
         if not answer.ended():
             raise Passing(f"{endpoint.url} ended a stream early")
         return answer.whole()
@@ -212,8 +226,8 @@ class Client:
             raise Passing(words, status=status, after=read_wait(response.headers.get("retry-after", "")))
         if status in (401, 403):
             raise UserError(f"{words}; set {self.settings.api_key_env} in the environment to a key that it accepts")
-        if status == 404:
-            raise UserError(f"{words}; check the model's name and that the address ends in /v1")
+        if status in (404, 405) or status < 400:
+            raise UserError(f"{words}; check the model's name and the address, which mostly ends in /v1")
         raise Refused(words)
 
     # -- finding out what an endpoint takes ------------------------------------------------------------------------
@@ -221,29 +235,28 @@ class Client:
     async def _learn(self, endpoint: Endpoint, body: dict) -> dict | None:
         """Return a refused request in a form that the endpoint takes, or None when the request itself is at fault.
 
-        Asks for one token, first without and then with each option in turn, so nothing depends on how a server words
-        its errors. Where no option is to blame, the reply was to be longer than the context leaves room for, and the
-        limit is left to the server.
+        Asks for one token: without the options, with all, and with each, so nothing depends on how a server words its
+        errors. Where one token is granted with all options, the reply was to be longer than the context leaves room
+        for, and the limit is left to the server.
         """
         async with self.locks[endpoint]:
             if (known := fit(body, endpoint)) != body:
                 return known  # another request has found it out meanwhile
+            options = {name: body[name] for name in OPTIONAL if name in body}
             bare = {name: value for name, value in body.items() if name not in (*OPTIONAL, "stream")}
             bare["max_tokens"] = 1
             if not await self._takes(endpoint, bare):
                 return None
-            unsure = [name for name in OPTIONAL if name in body and name not in endpoint.takes]
-            refused = []
-            for name in unsure:
-                option = {name: body[name]} | ({"stream": True} if name == "stream_options" else {})
-                if not await self._takes(endpoint, bare | option):
-                    refused.append(name)
+            if await self._takes(endpoint, bare | options):
+                return {name: body[name] for name in body if name != "max_tokens"} if "max_tokens" in body else None
+            refused = [name for name in options if not await self._takes(endpoint, bare | {name: options[name]})]
             if refused:
                 self._mark(endpoint, refused)
-                return fit(body, endpoint)
-            return {name: value for name, value in body.items() if name != "max_tokens"} if "max_tokens" in body else None
+            return fit(body, endpoint) if refused else None
 
     async def _takes(self, endpoint: Endpoint, body: dict) -> bool:
+        if "stream_options" in body:
+            body = body | {"stream": True}
         try:
             answer = await self._post(endpoint, body, None)
         except Refused:
@@ -270,30 +283,38 @@ class Client:
         refused = list(refused)
         endpoint.takes.update(dict.fromkeys(refused, False))
         if "response_format" in refused and self.settings.schema == "always":
-            raise UserError(f"{endpoint.url} takes no JSON schemas; ask for them with schema auto, or use another server")
-        print(f"{endpoint.url} takes no {', '.join(refused)}; it is asked without", file=sys.stderr)
+            raise UserError(f"{endpoint.url} takes no JSON schemas; set the schema mode to auto, or use another server")
+        print(f"{endpoint.url} takes no {', '.join(refused)}, so it is asked without", file=sys.stderr)
 
     # -- faults ----------------------------------------------------------------------------------------------------
 
-    def _rest(self, endpoint: Endpoint, fault: Passing) -> None:
+    def _rest(self, endpoint: Endpoint, fault: Passing, probing: bool) -> None:
         """Leave an endpoint alone for a while where it is out of reach or asks for it."""
-        now, wait = time.monotonic(), fault.after
-        if fault.lost and endpoint.rests_until <= now:
+        now, wait = time.monotonic(), min(fault.after, self.settings.timeout)
+        if fault.lost and (probing or endpoint.rests_until <= now):
             wait = min(LONGEST_REST, self.settings.backoff * 2**endpoint.losses) * random.uniform(0.5, 1.0)
+            endpoint.rests_until = 0.0
             endpoint.losses += 1
         if wait:
-            endpoint.rests_until = max(endpoint.rests_until, now + min(wait, self.settings.timeout))
+            endpoint.rests_until = max(endpoint.rests_until, now + wait)
 
     def _give_up(self, faults: list[Passing], began: float) -> Exception:
         answered = any(endpoint.answered >= began for endpoint in self.endpoints)
         if answered or not all(fault.lost for fault in faults):
-            return Failed(f"{faults[-1]} (try {len(faults)} of {len(faults)})")
+            return Failed(f"{faults[-1]}; tried {len(faults)} times")
         reasons = "; ".join(dict.fromkeys(map(str, faults)))
         return UserError(f"{reasons}; start the server or correct its address, then run the same command again")
 
     def _hide_key(self, words: str) -> str:
         key = read_key(self.settings)
         return words.replace(key, "[key]") if key else words
+
+
+def note_answer(endpoint: Endpoint) -> None:
+    """Remember that an endpoint can be reached."""
+    endpoint.answered = time.monotonic()
+    if endpoint.losses:
+        endpoint.losses, endpoint.rests_until = 0, 0.0
 
 
 def choose(order: Sequence[Endpoint], failed: Sequence[Endpoint]) -> Endpoint:
@@ -340,9 +361,16 @@ def open_http(settings: RemoteSettings) -> httpx2.AsyncClient:
     """Return an HTTP client that sends the key; connections are kept and bounded by the requests under way alone."""
     return httpx2.AsyncClient(
         headers=headers(settings),
+        verify=tls(),
         timeout=httpx2.Timeout(settings.timeout, connect=min(CONNECT_SECONDS, settings.timeout), pool=None),
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEP_SECONDS),
     )
+
+
+@cache
+def tls() -> ssl.SSLContext:
+    """Return the certificates to trust, which take longer to read than a short reply to make."""
+    return httpx2.create_ssl_context()
 
 
 def headers(settings: RemoteSettings) -> dict[str, str]:
