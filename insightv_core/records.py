@@ -150,3 +150,108 @@ class Path:
     def steps(self) -> tuple[Step, ...]:
         """The accepted steps in order."""
         return tuple(turn.step for turn in self.turns if turn.accepted and turn.step is not None)
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What an assessing run made of one path: is its answer right, and how good is the way there.
+
+    `outcome` is "correct", "wrong" or "unparsed", by "rules" or by the "judge". `score` is 1 to 100, or None for the
+    reason in `score_reason`; `verdicts` are "sound" or "flawed" for each step of a scored path. `position` is the
+    path's number in the prompt of `call`, the judge's last call on it; both are None for a path that was not shown.
+    """
+
+    path: str
+    run: str
+    outcome: str
+    outcome_reason: str
+    outcome_by: str
+    score: int | None
+    score_reason: str
+    verdicts: tuple[str, ...]
+    position: int | None
+    call: str | None
+
+
+@dataclass(frozen=True)
+class JudgeCall:
+    """One reply of a judge, byte for byte, and what was wrong with it, None where it could be read.
+
+    `mode` is "single" or "pointwise" for paths to score, "check" for an answer to hold against the correct one;
+    `paths` are the paths' ids in the order shown, and `attempt` counts from 0.
+    """
+
+    id: str
+    run: str
+    question: str
+    mode: str
+    attempt: int
+    paths: tuple[str, ...]
+    raw: str
+    problem: str | None
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A path as curating sees it: its chain, whether its answer is right, and what the judge thinks of it.
+
+    `style` is that of its run, "progressive" for a generator and "chain" for a trained reasoning agent. `outcome` is
+    None for a path that nobody has assessed; `assessed_by` is the assessing run, as only its own scores compare.
+    """
+
+    path: str
+    run: str
+    style: str
+    status: str
+    steps: tuple[Step, ...]
+    outcome: str | None = None
+    score: int | None = None
+    verdicts: tuple[str, ...] = ()
+    assessed_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Preference:
+    """What reviewers made of two paths of a question: `better` beats `worse`, or neither does where they are `tied`."""
+
+    better: str
+    worse: str
+    tied: bool = False
+
+
+@dataclass(frozen=True)
+class SetRow:
+    """A row of a training set: what is asked follows from `kind`, question and path, what to reply is `target`.
+
+    `path` is None where no chain is asked about or replied. `excluded` says why a row is not to be trained on.
+    """
+
+    question: str
+    path: str | None
+    kind: str
+    target: str
+    excluded: str | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two paths of a question, of which the chain of `chosen` is to become likelier than that of `rejected`.
+
+    `kind` is "path", or "step" for chains whose first `shared_steps` steps are the same and of which `rejected` goes
+    wrong at the next. `reason` is what decided: "answer", "score" or "human". `margin` is the distance of the scores,
+    None where they do not compare. `edited` is the chosen chain as a reviewer rewrote it, as JSON lines.
+    """
+
+    id: str
+    run: str
+    question: str
+    chosen: str
+    rejected: str
+    kind: str
+    shared_steps: int
+    reason: str
+    margin: float | None
+    edited: str | None = None
+    excluded: str | None = None

@@ -3,20 +3,25 @@
 import contextlib
 import json
 import os
+import re
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path as FilePath
+from typing import TypeVar, cast
 
 from sqlite_utils import Database
 
 from insightv_core.errors import UserError
 from insightv_core.records import ModelVersion, Path, Question, Run, Step, StepRecord, StoredImage
-from insightv_core.store.schema import migrations
+from insightv_core.store.schema import STEP_SPAN, migrations
 
 DEFAULT_PROJECT = FilePath("data/insightv.db")
 BUSY_SECONDS = 30.0
+MOST_REMEMBERED = 200
+Value = TypeVar("Value")
 RUNNING, DONE, STOPPED, BROKEN = "running", "done", "stopped", "failed"
 
 
@@ -28,6 +33,8 @@ class Store:
 
     def __init__(self, file: FilePath, db: Database):
         self.file, self.db = file, db
+        self._remembered: dict[object, object] = {}
+        self._remembered_at: tuple[int, int] | None = None
 
     def __enter__(self) -> "Store":
         return self
@@ -51,14 +58,29 @@ class Store:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what happens inside as one; explain what SQLite complains about."""
-        with explain_errors(self.file):
-            self.db.conn.execute("BEGIN IMMEDIATE")
-            try:
+        with explain_errors(self.file), self._within("BEGIN IMMEDIATE"):
+            yield
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all reads inside see the same moment, whatever others write meanwhile."""
+        if self.db.conn.in_transaction:
+            yield
+        else:
+            with explain_errors(self.file), self._within("BEGIN"):
                 yield
-            except BaseException:
-                self.db.conn.execute("ROLLBACK")
-                raise
+
+    @contextlib.contextmanager
+    def _within(self, begin: str) -> Iterator[None]:
+        self.db.conn.execute(begin)
+        try:
+            yield
             self.db.conn.execute("COMMIT")
+        except BaseException:
+            # A full disk makes SQLite roll back by itself; a second rollback would hide its message.
+            if self.db.conn.in_transaction:
+                self.db.conn.execute("ROLLBACK")
+            raise
 
     def rows(self, sql: str, parameters: Sequence | dict = ()) -> list[dict]:
         """Return the rows of a query as dictionaries."""
@@ -67,31 +89,55 @@ class Store:
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor]
 
+    def tuples(self, sql: str, parameters: Sequence | dict = ()) -> list[tuple]:
+        """Return the rows of a query as tuples."""
+        with explain_errors(self.file):
+            return self.db.conn.execute(sql, parameters).fetchall()
+
+    def column(self, sql: str, parameters: Sequence | dict = ()) -> list:
+        """Return the first values of a query's rows."""
+        return [row[0] for row in self.tuples(sql, parameters)]
+
     def value(self, sql: str, parameters: Sequence | dict = ()):
         """Return the first value of a query's first row, None where there is none."""
         with explain_errors(self.file):
             row = self.db.conn.execute(sql, parameters).fetchone()
         return row[0] if row else None
 
+    def remember(self, key: object, compute: Callable[[], Value]) -> Value:
+        """Return what `compute` returned for this key before, unless anything was written to the file since."""
+        if self.db.conn.in_transaction:
+            return compute()
+        now = (self.value("PRAGMA data_version"), self.db.conn.total_changes)
+        if now != self._remembered_at or len(self._remembered) >= MOST_REMEMBERED:
+            self._remembered, self._remembered_at = {}, now
+        if key not in self._remembered:
+            self._remembered[key] = compute()
+        return cast(Value, self._remembered[key])
+
     # -- questions -------------------------------------------------------------------------------------------------
 
     def add_questions(self, questions: Iterable[tuple[Question, StoredImage]]) -> int:
         """Save questions with their pictures' records; return how many were new."""
-        before = self.value("SELECT count(*) FROM questions")
+        added = 0
         with self.transaction():
             for question, image in questions:
-                self.db.conn.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?)", tuple(asdict(image).values()))
                 self.db.conn.execute(
-                    "INSERT OR IGNORE INTO questions SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-                    "coalesce(max(position), 0) + 1 FROM questions",
-                    (
+                    "INSERT INTO images VALUES (?, ?, ?, ?) ON CONFLICT (sha256) DO NOTHING",
+                    tuple(asdict(image).values()),
+                )
+                added += self.db.conn.execute(
+                    "INSERT INTO questions (id, text, answer, image, source, answer_type, family, level, options, "
+                    "tolerance, metadata, position) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+                    "coalesce(max(position), 0) + 1 FROM questions WHERE 1 ON CONFLICT (id) DO NOTHING",
+                    storable(
                         question.id, question.text, question.answer, question.image, question.source,
                         question.answer_type, question.family, question.level,
                         json.dumps(question.options, ensure_ascii=False), question.tolerance,
                         json.dumps(question.metadata, ensure_ascii=False, sort_keys=True),
                     ),
-                )  # fmt: skip
-        return self.value("SELECT count(*) FROM questions") - before
+                ).rowcount  # fmt: skip
+        return added
 
     def questions(self, *, limit: int | None = None, source: str | None = None) -> Iterator[Question]:
         """Yield questions in the order of their import."""
@@ -116,7 +162,9 @@ class Store:
 
     def question_count(self, source: str | None = None) -> int:
         """Return the number of questions, of one source or of all."""
-        return self.value("SELECT count(*) FROM questions WHERE ? IN (source, '')", [source or ""])
+        if source is None:
+            return self.value("SELECT count(*) FROM questions")
+        return self.value("SELECT count(*) FROM questions WHERE source = ?", [source])
 
     # -- runs ------------------------------------------------------------------------------------------------------
 
@@ -175,32 +223,70 @@ class Store:
     # -- paths -----------------------------------------------------------------------------------------------------
 
     def add_paths(self, paths: Iterable[Path]) -> int:
-        """Save paths with their steps, skipping those that are there already; return how many were new."""
-        added = 0
+        """Save paths with their steps, skipping those that are there already; return how many were new.
+
+        Raises `UserError`, and saves none of them, when a path's question or run is not in the project.
+        """
+        added: Counter[int] = Counter()
         with self.transaction():
             for path in paths:
-                added += self._insert_path(path)
-        return added
+                added.update(self._insert_path(path))
+            # Counted here, not by a trigger: any trigger on insert makes every insert a third slower.
+            for facets, paths_added in added.items():
+                self.db.conn.execute("UPDATE facets SET paths = paths + ? WHERE key = ?", (paths_added, facets))
+                self.db.conn.execute(
+                    "INSERT INTO facet_scores VALUES (?, 0, ?) "
+                    "ON CONFLICT DO UPDATE SET paths = paths + excluded.paths",
+                    (facets, paths_added),
+                )
+        return added.total()
 
-    def _insert_path(self, path: Path) -> int:
+    def _insert_path(self, path: Path) -> list[int]:
+        """Save a path unless it is there; return the keys of the facets that it adds to: one, or none."""
+        position, source, family, model, facets = self._facets_of(path)
         cursor = self.db.conn.execute(
-            "INSERT OR IGNORE INTO paths (id, question, run, sample, status, answer, failure, final_raw, step_count, "
-            "tokens, logprob, seconds, created, source, family, model) "
-            "SELECT ?, questions.id, runs.id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, source, family, runs.model "
-            "FROM questions, runs WHERE questions.id = ? AND runs.id = ?",
-            (
-                path.id, path.sample, path.status, path.answer, path.failure, path.final_raw, len(path.steps),
-                path.tokens, path.logprob, path.seconds, time.time(), path.question, path.run,
+            "INSERT INTO paths (id, question, run, sample, status, answer, failure, final_raw, step_count, tokens, "
+            "logprob, seconds, created, source, family, model, position, facets) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+            storable(
+                path.id, path.question, path.run, path.sample, path.status, path.answer, path.failure, path.final_raw,
+                len(path.steps), path.tokens, path.logprob, path.seconds, time.time(), source, family, model, position,
+                facets,
             ),
         )  # fmt: skip
         if cursor.rowcount < 1:
-            return 0
+            return []
+        key = cursor.lastrowid or 0
         self.db.conn.executemany(
-            "INSERT INTO steps (path, turn, number, summary, content, action, raw, tokens, logprob, seconds) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(cursor.lastrowid, turn, *row) for turn, row in enumerate(_step_rows(path.turns))],
+            "INSERT INTO steps (key, path, turn, number, summary, content, action, raw, tokens, logprob, seconds) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [(key * STEP_SPAN + turn, key, turn, *row) for turn, row in enumerate(_step_rows(path.turns))],
         )
-        return 1
+        return [facets]
+
+    def _facets_of(self, path: Path) -> tuple[int, str, str, str | None, int]:
+        """Return position, source, family, model and key of the facets of a path that nobody has judged yet."""
+        row = self.db.conn.execute(
+            "SELECT questions.position, questions.source, questions.family, runs.model, facets.key "
+            "FROM questions, runs LEFT JOIN facets ON facets.source = questions.source "
+            "AND facets.family = questions.family AND facets.run = runs.id "
+            "AND facets.model = coalesce(runs.model, '') AND facets.status = ? AND facets.outcome = '' "
+            "AND facets.reviewed = 0 WHERE questions.id = ? AND runs.id = ?",
+            (path.status, path.question, path.run),
+        ).fetchone()
+        if row is None:
+            raise UserError(
+                f"path {path.id} belongs to question {path.question!r} and run {path.run!r}, of which {self.file} "
+                "lacks at least one: import its questions and start the run first"
+            )
+        if row[4] is not None:
+            return row
+        position, source, family, model, _ = row
+        added = self.db.conn.execute(
+            "INSERT INTO facets (source, family, run, model, status, outcome, reviewed) VALUES (?, ?, ?, ?, ?, '', 0)",
+            (source, family, path.run, model or "", path.status),
+        )
+        return position, source, family, model, added.lastrowid or 0
 
     def samples_of(self, run: str) -> dict[str, set[int]]:
         """Return which samples of which questions a run has made."""
@@ -237,10 +323,24 @@ class Store:
 def _step_rows(turns: Sequence[StepRecord]) -> Iterator[tuple]:
     number = 0
     for turn in turns:
-        step = turn.step or Step("", "", "")
-        shown = (step.summary, step.content, step.action) if turn.step else (None, None, None)
+        step = turn.step
+        shown = (step.summary, step.content, step.action) if step else (None, None, None)
         number += turn.accepted
-        yield (number if turn.accepted else None, *shown, turn.raw, turn.tokens, turn.logprob, turn.seconds)
+        yield storable(number if turn.accepted else None, *shown, turn.raw, turn.tokens, turn.logprob, turn.seconds)
+
+
+def storable(*values) -> tuple:
+    """Return values as a row for SQLite: half a surrogate pair, as in JSON's "\\ud800", becomes U+FFFD."""
+    try:
+        for value in values:
+            if isinstance(value, str):
+                value.encode()
+    except UnicodeEncodeError:
+        return tuple(LONE_SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value for value in values)
+    return values
+
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_question(row: dict) -> Question:
@@ -271,26 +371,34 @@ def open_store(file: str | FilePath | None = None, *, create: bool = False) -> S
     Raises `UserError` when it does not exist (unless `create`), is no project file, damaged, or cannot be written.
     """
     file = FilePath(file or os.environ.get("INSIGHTV_PROJECT") or DEFAULT_PROJECT)
-    if not file.exists() and not create:
-        raise UserError(f"no project file at {file}: start one with `insightv import data/demo --project {file}`")
-    if file.is_dir():
-        raise UserError(f"{file} is a folder: give the path of a project file, such as {file / 'insightv.db'}")
     try:
+        if not file.exists() and not create:
+            raise UserError(f"no project file at {file}: start one with `insightv import data/demo --project {file}`")
+        if file.is_dir():
+            raise UserError(f"{file} is a folder: give the path of a project file, such as {file / 'insightv.db'}")
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"the folder {file.parent} cannot be made: {error.strerror}") from error
+        raise UserError(f"{file} cannot be reached: {error.strerror}. Give another file with --project.") from error
     with explain_errors(file):
         connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)
         try:
-            db = Database(connection)
-            for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL", "cache_size=-65536"):
-                connection.execute(f"PRAGMA {pragma}")
-            if migrations.pending(db):
-                migrations.apply(db)
+            return _prepare(Store(file, Database(connection)))
         except BaseException:
             connection.close()
             raise
-    return Store(file, db)
+
+
+def _prepare(store: Store) -> Store:
+    db = store.db
+    if db.table_names() and not migrations.applied(db):
+        raise UserError(f"{store.file} belongs to another program: give the path of a project file with --project")
+    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL", "cache_size=-65536"):
+        db.conn.execute(f"PRAGMA {pragma}")
+    if migrations.pending(db):
+        # `apply` looks again at what is pending, so of two processes that make a file one waits and finds it made.
+        with store.transaction():
+            migrations.apply(db)
+    return store
 
 
 @contextlib.contextmanager
@@ -309,7 +417,7 @@ def explain_errors(file: FilePath) -> Iterator[None]:
 COMPLAINTS = {
     "not a database": "This is no project file; give another one with --project.",
     "malformed": "The file is damaged: restore a copy, or save what is left with `sqlite3 FILE .recover`.",
-    "is locked": "Another process has been writing for 30 seconds: wait for it or stop it, then run this again.",
+    "is locked": "Another process keeps it locked: wait for that one or stop it, then run this again.",
     "disk is full": "Make room and run the same command again; everything saved so far is kept.",
     "disk I/O error": "The disk cannot be read or written; check it, then run the same command again.",
     "readonly": "Make the file and its folder writable, or give another file with --project.",

@@ -3,12 +3,21 @@
 Rows that a stage makes point to their run. Scores that could not be read are NULL, never 0. The columns `source`,
 `family`, `model`, `outcome`, `score` and `reviewed` of `paths` repeat what other tables say, so that no listing has to
 join or scan.
+
+Each combination of what paths can be filtered by is a row of `facets`, to which its paths point: any filter is a set
+of such rows, so an index that begins with `facets` serves every filter, and the counts of all filters are sums over
+`facets` and `facet_scores`. `Store.add_paths` counts new paths there, triggers count what changes later. `place` orders
+by score, then by age, in one integer; where there is no score it counts as 0. `best` of a question is its best score.
 """
 
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 migrations = Migrations("insightv")
+
+# place = score * SCORE_SPAN + key, and a step's key = its path's key * STEP_SPAN + turn: one integer holds an order.
+SCORE_SPAN = 10**12
+STEP_SPAN = 10**4
 
 
 @migrations()
@@ -19,11 +28,13 @@ def m001_questions_and_runs(db: Database) -> None:
         """
         images (sha256 TEXT PRIMARY KEY, width INTEGER NOT NULL, height INTEGER NOT NULL, bytes INTEGER NOT NULL)
         """,
-        """
+        f"""
         questions (
             id TEXT PRIMARY KEY, text TEXT NOT NULL, answer TEXT NOT NULL, image TEXT NOT NULL REFERENCES images,
             source TEXT NOT NULL, answer_type TEXT NOT NULL, family TEXT NOT NULL, level INTEGER,
-            options TEXT NOT NULL, tolerance REAL NOT NULL, metadata TEXT NOT NULL, position INTEGER NOT NULL UNIQUE
+            options TEXT NOT NULL, tolerance REAL NOT NULL, metadata TEXT NOT NULL, position INTEGER NOT NULL UNIQUE,
+            best INTEGER NOT NULL DEFAULT 0,
+            place INTEGER GENERATED ALWAYS AS (best * {SCORE_SPAN} + position) STORED
         )
         """,
         """
@@ -41,41 +52,106 @@ def m001_questions_and_runs(db: Database) -> None:
         )
         """,
     )
-    index(db, "questions (family, position)", "questions (source, position)", "questions (image)")
-    index(db, "runs (stage, started)")
+    for columns in ("", "family, ", "source, ", "source, family, "):
+        index(db, f"questions ({columns}place)", *([f"questions ({columns}position)"] if columns else []))
+    index(db, "questions (image)", "runs (stage, started)")
+    db.execute("CREATE VIRTUAL TABLE questions_search USING fts5(text, content=questions, content_rowid=position)")
+    db.execute(
+        "CREATE TRIGGER search_question AFTER INSERT ON questions "
+        "BEGIN INSERT INTO questions_search (rowid, text) VALUES (new.position, new.text); END"
+    )
 
 
 @migrations()
 def m002_paths(db: Database) -> None:
-    """Paths, their steps, and full-text search over the steps."""
+    """Paths, their steps, the counts of every filter, and full-text search over the steps."""
     create(
         db,
+        f"""
+        facets (
+            key INTEGER PRIMARY KEY, source TEXT NOT NULL, family TEXT NOT NULL, run TEXT NOT NULL,
+            model TEXT NOT NULL, status TEXT NOT NULL, outcome TEXT NOT NULL, reviewed INTEGER NOT NULL,
+            paths INTEGER NOT NULL DEFAULT 0, UNIQUE ({", ".join(FACETS)})
+        )
+        """,
         """
+        facet_scores (
+            facets INTEGER NOT NULL REFERENCES facets, score INTEGER NOT NULL, paths INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (facets, score)
+        ) WITHOUT ROWID,
+        """,
+        f"""
         paths (
-            key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, question TEXT NOT NULL REFERENCES questions,
+            key INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, question TEXT NOT NULL REFERENCES questions,
             run TEXT NOT NULL REFERENCES runs, sample INTEGER NOT NULL, status TEXT NOT NULL, answer TEXT, failure TEXT,
             final_raw TEXT NOT NULL, step_count INTEGER NOT NULL, tokens INTEGER NOT NULL, logprob REAL,
             seconds REAL NOT NULL, created REAL NOT NULL, source TEXT NOT NULL, family TEXT NOT NULL, model TEXT,
             outcome TEXT, score INTEGER CHECK (score BETWEEN 1 AND 100), reviewed INTEGER NOT NULL DEFAULT 0,
-            score_order INTEGER GENERATED ALWAYS AS (coalesce(score, 0)) VIRTUAL
+            position INTEGER NOT NULL, facets INTEGER NOT NULL REFERENCES facets,
+            score_order INTEGER GENERATED ALWAYS AS (coalesce(score, 0)) STORED,
+            place INTEGER GENERATED ALWAYS AS (coalesce(score, 0) * {SCORE_SPAN} + key) STORED
         )
         """,
-        """
+        f"""
         steps (
             key INTEGER PRIMARY KEY, path INTEGER NOT NULL REFERENCES paths ON DELETE CASCADE, turn INTEGER NOT NULL,
             number INTEGER, summary TEXT, content TEXT, action TEXT, raw TEXT NOT NULL, tokens INTEGER NOT NULL,
-            logprob REAL, seconds REAL NOT NULL, UNIQUE (path, turn)
+            logprob REAL, seconds REAL NOT NULL, UNIQUE (path, turn),
+            CHECK (turn < {STEP_SPAN} AND key = path * {STEP_SPAN} + turn)
         )
         """,
         "search_state (only INTEGER PRIMARY KEY CHECK (only = 1), last_step INTEGER NOT NULL)",
     )
     db.execute("INSERT INTO search_state VALUES (1, 0)")
     db.execute("CREATE VIRTUAL TABLE steps_search USING fts5(summary, content, content=steps, content_rowid=key)")
-    index(db, "paths (question, score_order DESC, key)", "paths (run, question, sample)")
-    index(db, *(f"paths ({', '.join([*facet, 'score_order DESC', 'key'])})" for facet in PATH_FACETS))
+    index(db, "paths (question, score_order, facets)", "paths (run, question, sample)", "paths (place, facets)")
+    index(db, "paths (facets, place, position)", "paths (facets, key, score_order)")
+    index(db, "paths (facets, position, score_order)")
+    for trigger in PATH_TRIGGERS:
+        db.execute(f"CREATE TRIGGER {trigger}")
 
 
-PATH_FACETS = ((), ("family",), ("source",), ("outcome",), ("run",), ("model",), ("reviewed",))
+FACETS = ("source", "family", "run", "model", "status", "outcome", "reviewed")
+PATH_TRIGGERS = (
+    """
+    move_changed_path AFTER UPDATE OF source, family, run, model, status, outcome, reviewed, score ON paths BEGIN
+        INSERT OR IGNORE INTO facets (source, family, run, model, status, outcome, reviewed) VALUES (
+            new.source, new.family, new.run, coalesce(new.model, ''), new.status, coalesce(new.outcome, ''),
+            new.reviewed
+        );
+        UPDATE facets SET paths = paths - 1 WHERE key = old.facets;
+        UPDATE facet_scores SET paths = paths - 1 WHERE facets = old.facets AND score = old.score_order;
+        UPDATE paths SET facets = (
+            SELECT key FROM facets WHERE source = new.source AND family = new.family AND run = new.run
+            AND model = coalesce(new.model, '') AND status = new.status AND outcome = coalesce(new.outcome, '')
+            AND reviewed = new.reviewed
+        ) WHERE key = new.key;
+        UPDATE facets SET paths = paths + 1 WHERE key = (SELECT facets FROM paths WHERE key = new.key);
+        INSERT OR IGNORE INTO facet_scores (facets, score)
+        SELECT facets, score_order FROM paths WHERE key = new.key;
+        UPDATE facet_scores SET paths = paths + 1
+        WHERE (facets, score) = (SELECT facets, score_order FROM paths WHERE key = new.key);
+        UPDATE questions SET best = (SELECT max(score_order) FROM paths WHERE question = new.question)
+        WHERE id = new.question AND old.score_order <> new.score_order;
+    END
+    """,
+    """
+    forget_path AFTER DELETE ON paths BEGIN
+        UPDATE facets SET paths = paths - 1 WHERE key = old.facets;
+        UPDATE facet_scores SET paths = paths - 1 WHERE facets = old.facets AND score = old.score_order;
+        UPDATE questions SET best = (
+            SELECT coalesce(max(score_order), 0) FROM paths WHERE question = old.question
+        ) WHERE id = old.question;
+    END
+    """,
+    """
+    forget_step BEFORE DELETE ON steps WHEN old.number IS NOT NULL AND old.key <= (SELECT last_step FROM search_state)
+    BEGIN
+        INSERT INTO steps_search (steps_search, rowid, summary, content)
+        VALUES ('delete', old.key, old.summary, old.content);
+    END
+    """,
+)
 
 
 @migrations()
@@ -92,8 +168,8 @@ def m003_assessments(db: Database) -> None:
         """,
         """
         assessments (
-            key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, run TEXT NOT NULL REFERENCES runs,
-            path INTEGER NOT NULL REFERENCES paths, outcome TEXT NOT NULL, outcome_reason TEXT NOT NULL,
+            key INTEGER PRIMARY KEY, run TEXT NOT NULL REFERENCES runs, path INTEGER NOT NULL REFERENCES paths,
+            outcome TEXT NOT NULL CHECK (outcome IN ('correct', 'wrong', 'unparsed')), outcome_reason TEXT NOT NULL,
             outcome_by TEXT NOT NULL, score INTEGER CHECK (score BETWEEN 1 AND 100), score_reason TEXT NOT NULL,
             position INTEGER, call TEXT REFERENCES judge_calls, created REAL NOT NULL, UNIQUE (run, path)
         )
@@ -101,7 +177,7 @@ def m003_assessments(db: Database) -> None:
         """
         step_assessments (
             assessment INTEGER NOT NULL REFERENCES assessments ON DELETE CASCADE, number INTEGER NOT NULL,
-            verdict TEXT NOT NULL, PRIMARY KEY (assessment, number)
+            verdict TEXT NOT NULL CHECK (verdict IN ('sound', 'flawed')), PRIMARY KEY (assessment, number)
         )
         """,
     )

@@ -32,7 +32,7 @@ CONVERSATIONS_PER_SCENE = 4
 # samples at temperature differ in truth as well as in wording, as a large model's do.
 TEACHER_SLIPS = 0.15
 BLANK_SHARE = 0.02
-MAX_JUDGED_PATHS = 6
+MAX_JUDGED_PATHS = 8
 # Kinds of conversation and their weights. Text kinds come with no picture.
 MIXES = {
     "base": {
@@ -297,8 +297,8 @@ def write_paths(example: Example, rng: Random, count: int) -> list[WrittenPath]:
 
 
 def converse_judge(example: Example, rng: Random) -> Conversation:
-    """Write the judging of one to six paths of a question in one pass."""
-    count = rng.choices(range(1, MAX_JUDGED_PATHS + 1), (3, 3, 3, 2, 2, 2))[0]
+    """Write the judging of one to eight paths of a question in one pass."""
+    count = rng.choices(range(1, MAX_JUDGED_PATHS + 1), (3, 3, 3, 2, 2, 2, 1, 3))[0]
     paths = write_paths(example, rng, count)
     messages = prompts.judge(example.question, example.answer, [(path.steps, path.answer) for path in paths])
     verdicts = [PathVerdict(number, path.verdicts, path.score) for number, path in enumerate(paths, 1)]
