@@ -1,0 +1,63 @@
+"""What training leaves in a project: metrics while it runs, adapters and models, and log-probabilities of pairs."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from insightv_core.records import ModelVersion
+from insightv_core.store.project import Store
+
+BASE, ADAPTER, WHOLE = "base", "adapter", "whole"
+
+
+def add_metrics(store: Store, run: str, step: int, metrics: Mapping[str, float]) -> None:
+    """Save what was measured at a step; a step that is done again after a resumed run takes the place of the first."""
+    with store.transaction():
+        store.db.conn.executemany(
+            "INSERT INTO metrics (run, step, name, value) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (run, name, step) DO UPDATE SET value = excluded.value",
+            [(run, step, name, float(value)) for name, value in metrics.items()],
+        )
+
+
+def load_metrics(store: Store, run: str, names: Sequence[str] = ()) -> dict[str, list[tuple[int, float]]]:
+    """Return (step, value) by name of metric, all of them or those named."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for row in store.rows("SELECT name, step, value FROM metrics WHERE run = ? ORDER BY name, step", [run]):
+        if not names or row["name"] in names:
+            found.setdefault(row["name"], []).append((row["step"], row["value"]))
+    return found
+
+
+def add_model(store: Store, model: ModelVersion, *, kind: str, base: str | None, folder: str, run: str) -> None:
+    """Save which weights a run made: an adapter of the model with the fingerprint `base`, or whole weights."""
+    with store.transaction():
+        store.db.conn.execute(
+            "INSERT INTO models (fingerprint, name, kind, base, folder, run, created) VALUES (?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (fingerprint) DO UPDATE SET folder = excluded.folder",
+            (model.fingerprint, model.name, kind, base, folder, run, time.time()),
+        )
+
+
+def list_models(store: Store, kind: str | None = None) -> list[dict]:
+    """Return the models of a project, the newest first."""
+    return store.rows("SELECT * FROM models WHERE ? IN (kind, '') ORDER BY created DESC, fingerprint", [kind or ""])
+
+
+def add_pair_logprobs(store: Store, model: str, rows: Iterable[tuple[str, float, float]]) -> None:
+    """Save (pair id, chosen, rejected) log-probabilities under a model: margins can be read for every round."""
+    with store.transaction():
+        store.db.conn.executemany(
+            "INSERT OR REPLACE INTO pair_logprobs (pair, model, chosen, rejected) "
+            "SELECT key, ?, ?, ? FROM pairs WHERE id = ?",
+            [(model, chosen, rejected, pair) for pair, chosen, rejected in rows],
+        )
+
+
+def load_pair_logprobs(store: Store, model: str) -> dict[str, tuple[float, float]]:
+    """Return (chosen, rejected) log-probabilities by pair id under a model."""
+    rows = store.rows(
+        "SELECT pairs.id, pair_logprobs.chosen, pair_logprobs.rejected FROM pair_logprobs "
+        "JOIN pairs ON pairs.key = pair_logprobs.pair WHERE model = ?",
+        [model],
+    )
+    return {row["id"]: (row["chosen"], row["rejected"]) for row in rows}
