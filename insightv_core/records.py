@@ -255,3 +255,16 @@ class Pair:
     margin: float | None
     edited: str | None = None
     excluded: str | None = None
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What an evaluated system made of an item: `outcome` is "correct", "wrong", "unparsed" or "open"."""
+
+    item: str
+    answer: str | None
+    outcome: str
+    reason: str
+    tokens: int
+    seconds: float
+    details: dict
