@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class DPOSettings:
     """Settings of one round of preference training.
 
-    The paper (arXiv 2411.14432, section 3.4) states three rounds of one epoch with a learning rate of 5e-7, all
-    weights of the text model trained; its published script has beta 0.1, a warm-up of 0.05 and a cosine schedule.
-    LoRA wants a rate about ten times as high, so that is the default here.
+    The paper (arXiv 2411.14432) trains three rounds of one epoch at a learning rate of 5e-7; its published script
+    trains all weights but the vision tower's, with beta 0.1, a warm-up of 0.05 and a cosine schedule. LoRA wants a
+    rate about ten times as high, so that is the default here.
 
     `loss_type` is any name of `insightv_core.train.dpo.LOSS_TYPES`; `label_smoothing` is read by "robust",
     "exo_pair" (which needs it above 0) and the two "aot" losses. `gamma` weighs a next-token loss on the chosen
