@@ -28,12 +28,18 @@ def load_metrics(store: Store, run: str, names: Sequence[str] = ()) -> dict[str,
     return found
 
 
-def add_model(store: Store, model: ModelVersion, *, kind: str, base: str | None, folder: str, run: str) -> None:
-    """Save which weights a run made: an adapter of the model with the fingerprint `base`, or whole weights."""
+def add_model(
+    store: Store, model: ModelVersion, *, kind: str, base: str | None, folder: str, run: str, known: bool = False
+) -> None:
+    """Save which weights a run made: an adapter of the model with the fingerprint `base`, or whole weights.
+
+    With `known`, a model that is there already stays as it is.
+    """
+    again = "DO NOTHING" if known else "DO UPDATE SET folder = excluded.folder, kind = excluded.kind"
     with store.transaction():
         store.db.conn.execute(
             "INSERT INTO models (fingerprint, name, kind, base, folder, run, created) VALUES (?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (fingerprint) DO UPDATE SET folder = excluded.folder",
+            f"ON CONFLICT (fingerprint) {again}",
             (model.fingerprint, model.name, kind, base, folder, run, time.time()),
         )
 
@@ -41,6 +47,30 @@ def add_model(store: Store, model: ModelVersion, *, kind: str, base: str | None,
 def list_models(store: Store, kind: str | None = None) -> list[dict]:
     """Return the models of a project, the newest first."""
     return store.rows("SELECT * FROM models WHERE ? IN (kind, '') ORDER BY created DESC, fingerprint", [kind or ""])
+
+
+def add_round(
+    store: Store, run: str, *, base: ModelVersion, before: tuple[str, str], after: str, curation: str
+) -> None:
+    """Save a round of DPO: `before` is folder and fingerprint of the policy it started from, `after` what it made."""
+    folder, fingerprint = before
+    previous = store.rows("SELECT id, number FROM rounds WHERE policy = ?", [fingerprint])
+    name = ModelVersion(folder.rstrip("/").rpartition("/")[2], fingerprint)
+    add_model(store, name, kind=ADAPTER, base=base.fingerprint, folder=folder, run=run, known=True)
+    with store.transaction():
+        store.db.conn.execute(
+            "INSERT OR REPLACE INTO rounds (id, number, run, previous, policy, reference, adapter, curating, created) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                run, previous[0]["number"] + 1 if previous else 1, run, previous[0]["id"] if previous else None, after,
+                fingerprint, after, curation, time.time(),
+            ),
+        )  # fmt: skip
+
+
+def list_rounds(store: Store) -> list[dict]:
+    """Return the rounds of DPO in order, each with its run, policies and number."""
+    return store.rows("SELECT * FROM rounds ORDER BY number, created")
 
 
 def add_pair_logprobs(store: Store, model: str, rows: Iterable[tuple[str, float, float]]) -> None:
@@ -61,3 +91,15 @@ def load_pair_logprobs(store: Store, model: str) -> dict[str, tuple[float, float
         [model],
     )
     return {row["id"]: (row["chosen"], row["rejected"]) for row in rows}
+
+
+def mean_margin(store: Store, policy: str, reference: str, beta: float) -> float | None:
+    """Return the mean reward margin of the pairs scored under both models; None where there are none.
+
+    A pair's margin is beta x ((chosen - chosen under the reference) - (rejected - rejected under the reference)).
+    """
+    after, before = load_pair_logprobs(store, policy), load_pair_logprobs(store, reference)
+    moved = [
+        (after[pair][0] - before[pair][0]) - (after[pair][1] - before[pair][1]) for pair in after.keys() & before.keys()
+    ]
+    return beta * sum(moved) / len(moved) if moved else None

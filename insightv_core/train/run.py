@@ -6,7 +6,7 @@ the weights of an uninterrupted one; a finished run is not done again.
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,22 @@ from insightv_core import __version__, prompts
 from insightv_core.errors import UserError
 from insightv_core.records import ModelVersion, Run, identify
 from insightv_core.store import Store
-from insightv_core.store.training import ADAPTER, WHOLE, add_metrics, add_model, load_metrics
-from insightv_core.train.settings import SFTSettings
+from insightv_core.store.training import (
+    ADAPTER,
+    WHOLE,
+    add_metrics,
+    add_model,
+    add_pair_logprobs,
+    add_round,
+    load_metrics,
+)
+from insightv_core.train.settings import DPOSettings, SFTSettings
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import TrainerCallback
+
+REASONING = "reason"  # the role of the agent that DPO trains
 
 
 @dataclass(frozen=True)
@@ -65,76 +76,156 @@ def train_agent(
 
     Raises `UserError` when there is no such set, or nothing in it can be trained on.
     """
-    from insightv_core.curate.rows import training_rows
-    from insightv_core.export import to_dataset
     from insightv_core.store.curation import find_curation
     from insightv_core.vlm.local import load_local
 
     curated = find_curation(store, curation)
     vlm = load_local(model_name)
     run = name_run(role, vlm.version, settings, curated.id)
-    folder = store.folder / "runs" / run.id
     finished = find_finished(store, run, role)
     if finished is not None:
         return finished
-    rows = to_dataset(training_rows(store, curated.id, role), store.image_file)
+
+    def make(rows: "Dataset", folder: Path, recorder: "TrainerCallback"):
+        from insightv_core.train.sft import make_trainer
+
+        return make_trainer(vlm.model.train(), settings, rows, vlm.processor, folder, callbacks=[recorder, *callbacks])
+
+    work = Work(run, role, curated.id, role, vlm, settings.lora_rank is None)
+    _carry_out(store, work, make, command=command, quiet=quiet)
+    return _expect(find_finished(store, run, role), run)
+
+
+def train_round(
+    store: Store,
+    model_name: str,
+    adapter: str,
+    settings: DPOSettings,
+    *,
+    curation: str | None = None,
+    command: str | None = None,
+    quiet: bool = False,
+) -> Trained:
+    """Train the reasoning agent for one round of DPO on the pairs of a curating run, the newest unless named.
+
+    The policy goes on from `adapter`, which is also the reference (arXiv 2411.14432, section 3.4: each round starts
+    from the last). Log-probabilities of every pair under the reference and under the new policy are saved, so that the
+    reward margin of any pair can be read for every round. Raises `UserError` where there are no pairs or no adapter.
+    """
+    from insightv_core.store.curation import find_curation
+    from insightv_core.vlm.local import hash_files, load_local
+
+    if not Path(adapter).is_dir():
+        raise UserError(f"no adapter at {adapter}: train one with `insightv sft reason`")
+    curated = find_curation(store, curation)
+    vlm = load_local(model_name)
+    before = hash_files(Path(adapter))
+    described = {"adapter": before, "curation": curated.id, **asdict(settings)}
+    name = identify("dpo", vlm.version.fingerprint, prompts.PROMPT_VERSION, described)
+    run = Run(name, "dpo", vlm.version, prompts.PROMPT_VERSION, described, __version__)
+    finished = find_finished(store, run, REASONING)
+    if finished is not None:
+        return finished
+
+    def make(rows: "Dataset", folder: Path, recorder: "TrainerCallback"):
+        from peft import PeftModel
+
+        from insightv_core.train.dpo import PreferenceTrainer
+
+        policy = PeftModel.from_pretrained(vlm.model, adapter, is_trainable=True)
+        policy.train()
+        columns = ["images", "prompt", "chosen", "rejected"]
+        return PreferenceTrainer(
+            policy, settings, rows.select_columns(columns), vlm.processor, folder, callbacks=[recorder]
+        )
+
+    work = Work(run, REASONING, curated.id, "pairs", vlm, whole=False)
+    trainer, rows = _carry_out(store, work, make, command=command, quiet=quiet)
+    trained = _expect(find_finished(store, run, REASONING), run)
+    add_round(store, run.id, base=vlm.version, before=(adapter, before), after=trained.fingerprint, curation=curated.id)
+    reference = [trainer.train_dataset[column] for column in ("ref_chosen_logps", "ref_rejected_logps")]
+    pictures = rows.select_columns(["images", "prompt", "chosen", "rejected"])
+    for model, (chosen, rejected) in ((before, reference), (trained.fingerprint, trainer.score(pictures))):
+        add_pair_logprobs(store, model, zip(rows["id"], chosen, rejected, strict=True))
+    return trained
+
+
+@dataclass(frozen=True)
+class Work:
+    """A training run to carry out: which rows of which curating run, on which model, for which agent."""
+
+    run: Run
+    role: str
+    curation: str
+    rows: str
+    vlm: Any
+    whole: bool
+
+
+def _expect(found: Trained | None, run: Run) -> Trained:
+    if found is None:
+        raise RuntimeError(f"the weights of run {run.id} were kept and cannot be found again")
+    return found
+
+
+def _carry_out(store: Store, work: Work, make: Callable, *, command: str | None, quiet: bool):
+    """Train from the last checkpoint or the start, keep the weights, and note how the run went."""
+    from insightv_core.curate.rows import training_rows
+    from insightv_core.export import to_dataset
+
+    run, folder = work.run, store.folder / "runs" / work.run.id
+    rows = to_dataset(training_rows(store, work.curation, work.rows), store.image_file)
     store.start_run(run, command=command)
     started = time.perf_counter()
     try:
-        trainer = _train(store, run, vlm, settings, rows, folder, quiet, callbacks)
+        trainer = make(rows, folder, make_recorder(store, run.id, quiet=quiet))
+        _go_on(trainer, folder)
     except KeyboardInterrupt:
         store.end_run(run.id, "stopped")
         raise
     except Exception as error:
         store.end_run(run.id, "failed", message=str(error))
         raise
-    made = _keep(store, run, role, trainer, vlm, settings, folder)
+    _keep(store, work, trainer, folder)
     steps = trainer.state.global_step
     add_metrics(store, run.id, steps, {"rows": len(rows), "seconds": time.perf_counter() - started})
     store.end_run(run.id, "done", done=steps)
     shutil.rmtree(folder, ignore_errors=True)  # checkpoints are of no use once the weights are kept
-    found = find_finished(store, run, role)
-    if found is None:
-        raise RuntimeError(f"the weights of run {run.id} were kept as {made.name} and cannot be found again")
-    return found
+    return trainer, rows
 
 
-def _train(store: Store, run: Run, vlm, settings: SFTSettings, rows, folder: Path, quiet: bool, callbacks):
+def _go_on(trainer: Any, folder: Path) -> None:
     from transformers import PrinterCallback, ProgressCallback
     from transformers.trainer_utils import get_last_checkpoint
 
-    from insightv_core.train.sft import make_trainer
-
-    trainer = make_trainer(
-        vlm.model.train(), settings, rows, vlm.processor, folder,
-        callbacks=[make_recorder(store, run.id, quiet=quiet), *callbacks],
-    )  # fmt: skip
     for printing in (ProgressCallback, PrinterCallback):  # ours draws the bar; theirs print every log as a dictionary
         trainer.remove_callback(printing)
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
-    return trainer
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
 
 
-def _keep(store: Store, run: Run, role: str, trainer: Any, vlm, settings: SFTSettings, folder: Path) -> ModelVersion:
+def _keep(store: Store, work: Work, trainer: Any, folder: Path) -> None:
     """Save what was trained under a name that holds the hash of its content."""
     from insightv_core.vlm.local import hash_files
 
     made = folder / "made"
     trainer.model.save_pretrained(made)
-    whole = settings.lora_rank is None
-    if whole:
-        vlm.processor.save_pretrained(made)
+    if work.whole:
+        work.vlm.processor.save_pretrained(made)
     fingerprint = hash_files(made)
-    name = f"{role}-{fingerprint[:8]}"
-    kept = store.folder / ("models" if whole else "adapters") / name
+    if store.value("SELECT run FROM models WHERE fingerprint = ?", [fingerprint]) not in (None, work.run.id):
+        store.end_run(work.run.id, "failed", message="the weights did not change")
+        raise UserError(
+            f"training changed nothing in {trainer.state.global_step} steps, as the first is warm-up: lower "
+            "--gradient-accumulation or --batch-size, or give it more rows"
+        )
+    name = f"{work.role}-{fingerprint[:8]}"
+    kept = store.folder / ("models" if work.whole else "adapters") / name
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(made, kept)
-    version = ModelVersion(name, fingerprint)
-    kind = WHOLE if whole else ADAPTER
-    add_model(store, version, kind=kind, base=vlm.version.fingerprint, folder=str(kept), run=run.id)
-    return version
+    kind = WHOLE if work.whole else ADAPTER
+    base = work.vlm.version.fingerprint
+    add_model(store, ModelVersion(name, fingerprint), kind=kind, base=base, folder=str(kept), run=work.run.id)
 
 
 def find_finished(store: Store, run: Run, role: str) -> Trained | None:

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 COLUMNS = ("images", "prompt", "completion")
 
 
+class AgentTrainer(SFTTrainer):
+    """TRL's trainer, without the message that it sends to the hub about model, data and device."""
+
+    def _send_telemetry(self):
+        return
+
+
 def make_trainer(
     model: "PreTrainedModel",
     settings: SFTSettings,
@@ -30,7 +37,7 @@ def make_trainer(
     *,
     callbacks: "Sequence[TrainerCallback]" = (),
     **more: Any,
-) -> SFTTrainer:
+) -> AgentTrainer:
     """Return TRL's trainer for rows with `images`, and `prompt` and `completion` as messages.
 
     Rows without a picture have an empty list of images. More keywords go to `trl.SFTConfig`. Raises `UserError` for
@@ -40,7 +47,7 @@ def make_trainer(
     check_lengths(rows, processor, settings.max_tokens or context_length(model))
     if not settings.train_vision:
         freeze_vision(model)
-    return SFTTrainer(
+    return AgentTrainer(
         model=model,
         args=training_arguments(settings, folder, **more),
         train_dataset=rows.select_columns(list(COLUMNS)),
