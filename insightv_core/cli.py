@@ -45,9 +45,13 @@ def build_parser() -> argparse.ArgumentParser:
     from insightv_core.commands.app import add_app_command
     from insightv_core.commands.assess import add_assess_command
     from insightv_core.commands.curate import add_curate_command, add_export_command
+    from insightv_core.commands.demo import add_demo_command
+    from insightv_core.commands.dpo import add_dpo_command
+    from insightv_core.commands.evaluate import add_evaluate_command
     from insightv_core.commands.generate import add_generate_command
     from insightv_core.commands.import_questions import add_import_command
     from insightv_core.commands.judge_report import add_judge_report_command
+    from insightv_core.commands.sft import add_sft_command
     from insightv_core.commands.show import add_show_command
     from insightv_core.commands.solve import add_solve_command
     from insightv_core.nano.commands import add_nano_commands
@@ -55,12 +59,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="insightv", description="Workbench for long-chain visual reasoning.")
     parser.add_argument("--version", action="version", version=f"insightv {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add_demo_command(commands)
     add_import_command(commands)
     add_generate_command(commands)
     add_assess_command(commands)
     add_judge_report_command(commands)
     add_curate_command(commands)
     add_export_command(commands)
+    add_sft_command(commands)
+    add_dpo_command(commands)
+    add_evaluate_command(commands)
     add_show_command(commands)
     add_solve_command(commands)
     add_app_command(commands)

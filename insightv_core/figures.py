@@ -94,3 +94,133 @@ def plot_judge_report(report: dict) -> "Figure":
     figure.update_yaxes(title_text="paths", col=1)
     figure.update_yaxes(title_text=share, range=[-0.03, 1.1], col=2)
     return figure
+
+
+OUTCOMES = {"correct": "right answer", "wrong": "wrong answer", "unparsed": "answer unreadable", None: "not judged"}
+
+
+def plot_scores(rows: list[dict]) -> "Figure":
+    """Plot how scores spread over right and wrong answers, a panel for each family of questions.
+
+    `rows` are those of `store.curation.score_rows`. Paths without a score are counted in the title and not drawn.
+    """
+    from plotly.graph_objects import Histogram
+    from plotly.subplots import make_subplots
+
+    scored = [row for row in rows if row["score"] is not None]
+    families = sorted({row["family"] for row in scored}) or [""]
+    columns = min(5, len(families))
+    lines = -(-len(families) // columns)
+    figure = make_subplots(
+        lines, columns, subplot_titles=[family or "all questions" for family in families], shared_xaxes=True,
+        vertical_spacing=0.3 / lines, horizontal_spacing=0.04,
+    )  # fmt: skip
+    for place, family in enumerate(families):
+        for number, outcome in enumerate(OUTCOMES):
+            scores = [row["score"] for row in scored if row["family"] == family and row["outcome"] == outcome]
+            if scores:
+                trace = Histogram(
+                    x=scores, xbins={"start": 0.5, "end": 100.5, "size": 10}, name=OUTCOMES[outcome],
+                    marker_color=COLORS[number], legendgroup=OUTCOMES[outcome],
+                )  # fmt: skip
+                figure.add_trace(trace, place // columns + 1, place % columns + 1)
+    shown: set[str] = set()
+    for trace in figure.data:
+        trace.showlegend = trace.name not in shown
+        shown.add(trace.name)
+    figure.update_layout(
+        title=f"Scores by family, n = {len(scored)}, {len(rows) - len(scored)} paths without a score",
+        template="plotly_white", barmode="stack", bargap=0.05, height=180 + 170 * lines,
+    )  # fmt: skip
+    figure.update_xaxes(range=[0.5, 100.5])
+    figure.update_xaxes(title_text="score", row=lines)
+    figure.update_yaxes(title_text="paths", col=1)
+    return figure
+
+
+def plot_lengths(rows: list[dict]) -> "Figure":
+    """Plot the share of right answers by the number of steps, with 95% intervals, and how many paths are so long.
+
+    `rows` are those of `store.curation.score_rows`; only paths whose answer is right or wrong count.
+    """
+    from plotly.graph_objects import Bar, Scatter
+    from plotly.subplots import make_subplots
+    from scipy.stats import binomtest
+
+    settled = [row for row in rows if row["outcome"] in ("correct", "wrong")]
+    lengths = sorted({row["steps"] for row in settled})
+    right = [sum(row["steps"] == each and row["outcome"] == "correct" for row in settled) for each in lengths]
+    total = [sum(row["steps"] == each for row in settled) for each in lengths]
+    shares = [one / all_paths for one, all_paths in zip(right, total, strict=True)]
+    intervals = [binomtest(*pair).proportion_ci(method="wilson") for pair in zip(right, total, strict=True)]
+    figure = make_subplots(specs=[[{"secondary_y": True}]])
+    figure.add_trace(Bar(x=lengths, y=total, name="paths", marker_color=COLORS[8], opacity=0.3), secondary_y=True)
+    points = Scatter(
+        x=lengths, y=shares, name="share of right answers", mode="lines+markers",
+        line={"color": COLORS[0], "width": 2},
+        error_y={
+            "type": "data", "symmetric": False,
+            "array": [each.high - share for each, share in zip(intervals, shares, strict=True)],
+            "arrayminus": [share - each.low for each, share in zip(intervals, shares, strict=True)],
+        },
+    )  # fmt: skip
+    figure.add_trace(points, secondary_y=False)
+    figure.update_layout(
+        title=f"Right answers by length of the path, n = {len(settled)}", template="plotly_white", height=460,
+        xaxis_title="steps",
+    )  # fmt: skip
+    figure.update_yaxes(title_text="share of right answers", range=[-0.03, 1.03], secondary_y=False)
+    figure.update_yaxes(title_text="paths", rangemode="tozero", tickmode="auto", showgrid=False, secondary_y=True)
+    return figure
+
+
+def plot_funnel(counts: dict[str, int]) -> "Figure":
+    """Plot how many are left at each stage, in the order given: names of stages and their numbers."""
+    from plotly.graph_objects import Figure, Funnel
+
+    bars = Funnel(
+        y=[name.replace("_", " ") for name in counts], x=list(counts.values()), textinfo="value",
+        marker={"color": COLORS[0]}, connector={"fillcolor": "#e8eef4"},
+    )  # fmt: skip
+    figure = Figure(bars)
+    figure.update_layout(
+        title="From questions to training rows", template="plotly_white", height=120 + 45 * len(counts),
+        margin={"l": 160},
+    )  # fmt: skip
+    return figure
+
+
+def plot_yield(rows: list[dict]) -> "Figure":
+    """Plot how many pairs a margin between scores leaves, and how many of them a judge may have wrong, where known.
+
+    `rows` are those of `curate.measure_yield`.
+    """
+    from plotly.graph_objects import Scatter
+    from plotly.subplots import make_subplots
+
+    margins = [row["margin"] for row in rows]
+    figure = make_subplots(specs=[[{"secondary_y": True}]])
+    for place, (key, name) in enumerate((("by_answer", "right against wrong"), ("by_score", "by score"))):
+        area = Scatter(
+            x=margins, y=[row[key] for row in rows], name=name, stackgroup="pairs", mode="lines",
+            line={"color": COLORS[place], "width": 1},
+        )  # fmt: skip
+        figure.add_trace(area, secondary_y=False)
+    known = [row for row in rows if row["noise"] is not None]
+    if known:
+        line = Scatter(
+            x=[row["margin"] for row in known], y=[row["noise"] for row in known], mode="lines+markers",
+            name="estimated label noise", line={"color": COLORS[5], "width": 2},
+        )  # fmt: skip
+        figure.add_trace(line, secondary_y=True)
+    note = "" if known else "; no judge report, so no estimate of label noise"
+    figure.update_layout(
+        title=f"Preference pairs by margin{note}", template="plotly_white", height=460, hovermode="x unified",
+        xaxis_title="margin between the scores of two right answers",
+    )  # fmt: skip
+    figure.update_yaxes(title_text="pairs", rangemode="tozero", secondary_y=False)
+    figure.update_yaxes(
+        title_text="share that may be the wrong way round", rangemode="tozero", tickmode="auto", tickformat=".1%",
+        showgrid=False, secondary_y=True,
+    )  # fmt: skip
+    return figure

@@ -5,7 +5,6 @@ the tokens that led to it; `reuse_error` compares each with a fresh forward. The
 show a large error.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 
 import torch

@@ -35,17 +35,31 @@ def test_the_tree_names_what_is_there_and_nothing_else():
         assert there <= set(named), there - set(named)
 
 
-def test_the_first_command_prints_what_the_readme_shows(tmp_path, capsys, monkeypatch):
+def test_nano_show_prints_what_the_readme_shows(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    block = README.split("```sh\n")[1].split("```")[0].strip()
-    installed, command = block.split(" && ")
-    assert installed == "pip install -r requirements.txt"
+    section = README.split("## The world")[1]
+    command = section.split("```sh\n")[1].split("```")[0].strip()
     assert main(shlex.split(command)[3:]) == 0
-    assert capsys.readouterr().out.strip() == README.split("```\n")[2].split("```")[0].strip()
+    assert capsys.readouterr().out.strip() == section.split("```\n")[2].split("```")[0].strip()
 
 
-def test_the_commands_of_the_table_exist():
-    for action in re.findall(r"`insightv nano (\w+)`", README):
+def test_the_first_command_installs_and_runs_the_demo():
+    installed, command = README.split("```sh\n")[1].split("```")[0].strip().split(" && ")
+    assert installed == "pip install -r requirements.txt"
+    assert build_parser().parse_args(shlex.split(command)[3:]).run.__name__ == "run_demo"
+
+
+def test_the_table_names_every_command():
+    named = re.findall(r"^\| `insightv ([\w-]+)` \|", README, re.MULTILINE)
+    (subparsers,) = (action for action in build_parser()._actions if action.dest == "run" or action.choices)
+    assert sorted(named) == sorted(subparsers.choices)
+    for name, parser in subparsers.choices.items():
+        assert name == "nano" or f"example:\n  insightv {name}" in parser.epilog, name
+
+
+def test_the_actions_of_nano_exist():
+    (row,) = (line for line in README.splitlines() if line.startswith("| `insightv nano`"))
+    for action in re.findall(r"`(\w+)`", row.split("|")[2]):
         build_parser().parse_args(["nano", action, *(["folder"] if action == "curve" else [])])
 
 

@@ -298,7 +298,7 @@ def write_paths(example: Example, rng: Random, count: int) -> list[WrittenPath]:
 
 def converse_judge(example: Example, rng: Random) -> Conversation:
     """Write the judging of one to eight paths of a question in one pass."""
-    count = rng.choices(range(1, MAX_JUDGED_PATHS + 1), (3, 3, 3, 2, 2, 2, 1, 3))[0]
+    count = rng.choices(range(1, MAX_JUDGED_PATHS + 1), (4, 4, 4, 3, 2, 1, 0.5, 0.8))[0]
     paths = write_paths(example, rng, count)
     messages = prompts.judge(example.question, example.answer, [(path.steps, path.answer) for path in paths])
     verdicts = [PathVerdict(number, path.verdicts, path.score) for number, path in enumerate(paths, 1)]

@@ -1,0 +1,66 @@
+"""What pages share: addresses, opening the project for one call, and saying what went wrong."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+from app import render
+from insightv_core.errors import UserError
+from insightv_core.store import Store, open_store
+from insightv_core.store.browse import PathFilter, facet_counts, filter_to_query
+from insightv_core.vlm import VLM
+from insightv_core.vlm.loading import load_vlm
+
+
+@dataclass(frozen=True)
+class Project:
+    """What pages need to know: the project file, which models the chat uses, and how one is loaded."""
+
+    file: Path
+    model: str = "nano-teacher"
+    base_model: str = "nano-base"
+    load: Callable[[str], VLM] = load_vlm
+
+    def open(self) -> Store:
+        """Open the store; each call in a thread of its own needs one."""
+        return open_store(self.file)
+
+
+def address(filter: PathFilter, **more: str) -> str:
+    """Return the address of a filtered view, or of an opened question where the filter names one."""
+    # Not "page", which Gradio takes for one of its own.
+    return "?" + "&".join(part for part in ("tab=browse", filter_to_query(filter), urlencode(more)) if part)
+
+
+def explained(show: Callable[..., str]) -> Callable[..., str]:
+    """Let a function that returns HTML say in a sentence what the user can mend."""
+
+    @functools.wraps(show)
+    def wrapper(*arguments) -> str:
+        try:
+            return show(*arguments)
+        except UserError as error:
+            return render.render_problem(str(error))
+
+    return wrapper
+
+
+def model_names(store: Store) -> dict[str, str]:
+    """Return the names of the models that made paths, by fingerprint."""
+    runs = [store.run(str(run)) for run, _ in facet_counts(store, PathFilter())["run"]]
+    return {run.model.fingerprint: run.model.name for run in runs if run.model is not None}
+
+
+def section(name: str, server_functions: list[Callable]) -> None:
+    """Lay out a page whose HTML comes from its `show` function; the script fills it when it is visited."""
+    import gradio as gr
+
+    with gr.Column(elem_id=f"page-{name}", elem_classes="page"):
+        gr.HTML(
+            html_template="",
+            js_on_load=f"insightv.add('{name}', server, trigger)",
+            server_functions=server_functions,
+            apply_default_css=False,
+        )

@@ -1,0 +1,191 @@
+"""Preference pairs: which of two chains the reasoning agent should rather write. Pure functions on candidates.
+
+The paper (arXiv 2411.14432, section 3.4) trains on pairs that it samples from the agent itself, and gives no rule for
+making them. Ours: a right answer beats a wrong one, then the higher score by a margin; best against worst. Both paths
+come from one run, so that sampling from the agent alone gives pairs of the agent alone.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from insightv_core.answers import CORRECT, WRONG
+from insightv_core.curate.sets import draw_key, is_usable, keep_distinct
+from insightv_core.curate.settings import CurateSettings
+from insightv_core.parse import FLAWED
+from insightv_core.records import Candidate, Pair, Preference, identify
+
+PATH, STEP = "path", "step"
+BY_ANSWER, BY_SCORE, BY_REVIEW = "answer", "score", "human"
+TIED = "reviewers prefer neither"
+
+
+def find_pairs(
+    run: str,
+    question: str,
+    candidates: Sequence[Candidate],
+    settings: CurateSettings,
+    preferences: Sequence[Preference] = (),
+) -> list[Pair]:
+    """Return the pairs of a question: what reviewers said first, then by answer and score, then those of steps.
+
+    A pair that reviewers were asked about and are tied on is there as excluded, and never comes back the other way.
+    """
+    reviewed = list(pair_reviewed(run, question, candidates, preferences))
+    settled = {frozenset((each.better, each.worse)) for each in preferences}
+    found: list[Pair] = list(reviewed)
+    by_run: dict[str, list[Candidate]] = {}
+    for candidate in keep_distinct(candidates):
+        by_run.setdefault(candidate.run, []).append(candidate)
+    for members in by_run.values():
+        known = {each.path for each in members}
+        room = settings.pairs_per_question - sum(pair.chosen in known and not pair.excluded for pair in reviewed)
+        for chosen, rejected, reason in list_path_pairs(members, settings, settled, room):
+            found.append(make_pair(run, question, chosen, rejected, PATH, 0, reason))
+        used = settled | {frozenset((pair.chosen, pair.rejected)) for pair in found}
+        for chosen, rejected, shared, reason in list_step_pairs(members, settings, used):
+            found.append(make_pair(run, question, chosen, rejected, STEP, shared, reason))
+    return found
+
+
+def make_pair(
+    run: str, question: str, chosen: Candidate, rejected: Candidate, kind: str, shared: int, reason: str,
+    excluded: str | None = None,
+) -> Pair:  # fmt: skip
+    """Return the pair, whose id depends on the run and the two paths."""
+    return Pair(
+        identify("pair", run, chosen.path, rejected.path, kind), run, question, chosen.path, rejected.path, kind,
+        shared, reason, score_distance(chosen, rejected), excluded=excluded,
+    )  # fmt: skip
+
+
+def score_distance(chosen: Candidate, rejected: Candidate) -> float | None:
+    """Return how much higher the chosen path scores; None without two scores of one assessing run."""
+    if chosen.score is None or rejected.score is None or chosen.assessed_by != rejected.assessed_by:
+        return None
+    return float(chosen.score - rejected.score)
+
+
+# -- by review ---------------------------------------------------------------------------------------------------------
+
+
+def pair_reviewed(
+    run: str, question: str, candidates: Sequence[Candidate], preferences: Sequence[Preference]
+) -> Iterator[Pair]:
+    """Yield the pairs that reviewers decided, whatever answer and score say."""
+    known = {each.path: each for each in candidates if each.steps}
+    for preference in preferences:
+        better, worse = known.get(preference.better), known.get(preference.worse)
+        if better and worse and better.steps != worse.steps:
+            excluded = TIED if preference.tied else None
+            yield make_pair(run, question, better, worse, PATH, 0, BY_REVIEW, excluded)
+
+
+# -- by answer and score -----------------------------------------------------------------------------------------------
+
+
+def list_path_pairs(
+    members: Sequence[Candidate], settings: CurateSettings, settled: set[frozenset[str]], room: int
+) -> Iterator[tuple[Candidate, Candidate, str]]:
+    """Yield up to `room` pairs (chosen, rejected, reason): by answer, then by score, best against worst first."""
+    ranked = sorted(members, key=lambda each: (*rank_key(each), draw_key(settings, each.path)))
+    if not ranked or ranked[0].outcome != CORRECT:
+        return
+    for reason in (BY_ANSWER, BY_SCORE):
+        for top, bottom in walk_inwards(len(ranked)):
+            if room <= 0:
+                return
+            chosen, rejected = ranked[top], ranked[bottom]
+            if compare(chosen, rejected, settings) == reason and {chosen.path, rejected.path} not in settled:
+                room -= 1
+                yield chosen, rejected, reason
+
+
+def rank_key(candidate: Candidate) -> tuple[int, int, int]:
+    """Return what candidates are ranked by, the best first: right before wrong answers, then by score.
+
+    No score is no low score: right answers without one come after the others, wrong ones before.
+    """
+    if candidate.outcome == CORRECT:
+        return (0, int(candidate.score is None), -(candidate.score or 0))
+    return (1, int(candidate.score is not None), -(candidate.score or 0))
+
+
+def walk_inwards(count: int) -> Iterator[tuple[int, int]]:
+    """Yield places (top, bottom) of a ranking from both ends inwards: fresh ones first, then those used before.
+
+    >>> list(walk_inwards(4))
+    [(0, 3), (1, 2), (0, 2), (1, 3), (0, 1), (2, 3)]
+    """
+    for depth in range(count):
+        steps = [
+            (depth, depth),
+            *((inner, depth) for inner in range(depth)),
+            *((depth, inner) for inner in range(depth)),
+        ]
+        for top, up in steps:
+            if top < count - 1 - up:
+                yield top, count - 1 - up
+
+
+def compare(chosen: Candidate, rejected: Candidate, settings: CurateSettings) -> str | None:
+    """Return why the first candidate is to be preferred, None where it is not clearly better."""
+    if chosen.outcome != CORRECT or (chosen.score is not None and chosen.score < settings.chosen_score):
+        return None
+    if rejected.outcome == WRONG:
+        return BY_ANSWER
+    distance = score_distance(chosen, rejected)
+    return BY_SCORE if distance is not None and distance >= settings.margin else None
+
+
+# -- by step -----------------------------------------------------------------------------------------------------------
+
+
+def list_step_pairs(
+    members: Sequence[Candidate], settings: CurateSettings, used: set[frozenset[str]]
+) -> Iterator[tuple[Candidate, Candidate, int, str]]:
+    """Yield pairs (chosen, rejected, shared steps, reason) that part at the first flawed step of the rejected path.
+
+    Both are whole chains: what the two share cancels out in a preference loss, so only the rest is learned from.
+    """
+    room = settings.step_pairs_per_question
+    if room <= 0:
+        return
+    order = sorted(members, key=lambda each: (*rank_key(each), draw_key(settings, each.path)))
+    good = [each for each in order if each.verdicts and FLAWED not in each.verdicts]
+    for rejected in reversed(order):
+        shared = rejected.verdicts.index(FLAWED) if FLAWED in rejected.verdicts else 0
+        for chosen in good if shared else ():
+            if chosen.steps[:shared] != rejected.steps[:shared] or len(chosen.steps) <= shared:
+                continue
+            reason = compare(chosen, rejected, settings)
+            if reason and frozenset((chosen.path, rejected.path)) not in used:
+                room -= 1
+                yield chosen, rejected, shared, reason
+                break
+        if room <= 0:
+            return
+
+
+# -- why not -----------------------------------------------------------------------------------------------------------
+
+
+def explain_no_pair(candidates: Sequence[Candidate], settings: CurateSettings) -> str:
+    """Say why a question has no pair."""
+    if not any(map(is_usable, candidates)):
+        return "no complete path with a settled answer"
+    if not settings.pairs_per_question:
+        return "no pair by step" if settings.step_pairs_per_question else "none asked for"
+    distinct = keep_distinct(candidates)
+    sizes = Counter(each.run for each in distinct)
+    together = [each for each in distinct if sizes[each.run] > 1]
+    if not together:
+        return "fewer than two different chains of a run"
+    correct = [each for each in together if each.outcome == CORRECT]
+    if not correct:
+        return "no correct answer"
+    scored = [each for each in correct if each.score is not None]
+    if len(scored) == len(correct) and all((each.score or 0) < settings.chosen_score for each in scored):
+        return f"right answers score below {settings.chosen_score}"
+    if len(scored) < 2:
+        return "fewer than two right answers with a score, and no wrong one"
+    return f"scores less than {settings.margin} apart"
