@@ -205,7 +205,7 @@ def test_several_processes_make_the_same_new_files_at_once(tmp_path):
     for process in [run_python(code, tmp_path, name) for name in "ab"]:
         ended(process)
     with open_store(tmp_path / "9.db") as store:
-        assert not migrations.pending(store.db)
+        assert not migrations().pending(store.db)
 
 
 # -- files and disks that fail -----------------------------------------------------------------------------------------
@@ -281,12 +281,12 @@ def test_a_read_only_folder_is_named(tmp_path):
         tmp_path.chmod(0o700)
 
 
-@pytest.mark.parametrize("applied", range(1, len(migrations.pending(Database(memory=True)))))
+@pytest.mark.parametrize("applied", range(1, len(migrations().pending(Database(memory=True)))))
 def test_an_older_file_is_brought_up_to_date_with_its_rows(tmp_path, applied):
     file = tmp_path / "old.db"
-    known = [migration.name for migration in migrations.pending(Database(memory=True))]
+    known = [migration.name for migration in migrations().pending(Database(memory=True))]
     with Store(file, Database(sqlite3.connect(file, isolation_level=None))) as old:
-        migrations.apply(old.db, stop_before=known[applied])
+        migrations().apply(old.db, stop_before=known[applied])
         kept = add_all(old)[2] if applied > 1 else []
         before = set(old.db.table_names())
     with open_store(file) as store, open_store(tmp_path / "new.db", create=True) as new:

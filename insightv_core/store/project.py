@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path as FilePath
-from typing import TypeVar, cast
-
-from sqlite_utils import Database
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from insightv_core.errors import UserError
 from insightv_core.records import ModelVersion, Path, Question, Run, Step, StepRecord, StoredImage
 from insightv_core.store.schema import STEP_SPAN, migrations
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
 
 DEFAULT_PROJECT = FilePath("data/insightv.db")
 BUSY_SECONDS = 30.0
@@ -31,7 +32,7 @@ class Store:
     Several rows are saved in one transaction: all of them are on disk when a method returns, or none.
     """
 
-    def __init__(self, file: FilePath, db: Database):
+    def __init__(self, file: FilePath, db: "Database"):
         self.file, self.db = file, db
         self._remembered: dict[object, object] = {}
         self._remembered_at: tuple[int, int] | None = None
@@ -379,6 +380,8 @@ def open_store(file: str | FilePath | None = None, *, create: bool = False) -> S
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{file} cannot be reached: {error.strerror}. Give another file with --project.") from error
+    from sqlite_utils import Database
+
     with explain_errors(file):
         connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)
         try:
@@ -389,15 +392,15 @@ def open_store(file: str | FilePath | None = None, *, create: bool = False) -> S
 
 
 def _prepare(store: Store) -> Store:
-    db = store.db
-    if db.table_names() and not migrations.applied(db):
+    db, known = store.db, migrations()
+    if db.table_names() and not known.applied(db):
         raise UserError(f"{store.file} belongs to another program: give the path of a project file with --project")
     for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL", "cache_size=-65536"):
         db.conn.execute(f"PRAGMA {pragma}")
-    if migrations.pending(db):
+    if known.pending(db):
         # `apply` looks again at what is pending, so of two processes that make a file one waits and finds it made.
         with store.transaction():
-            migrations.apply(db)
+            known.apply(db)
     return store
 
 

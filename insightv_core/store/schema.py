@@ -10,18 +10,18 @@ of such rows, so an index that begins with `facets` serves every filter, and the
 by score, then by age, in one integer; where there is no score it counts as 0. `best` of a question is its best score.
 """
 
-from sqlite_utils import Database
-from sqlite_utils.migrations import Migrations
+from typing import TYPE_CHECKING
 
-migrations = Migrations("insightv")
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+    from sqlite_utils.migrations import Migrations
 
 # place = score * SCORE_SPAN + key, and a step's key = its path's key * STEP_SPAN + turn: one integer holds an order.
 SCORE_SPAN = 10**12
 STEP_SPAN = 10**4
 
 
-@migrations()
-def m001_questions_and_runs(db: Database) -> None:
+def m001_questions_and_runs(db: "Database") -> None:
     """Pictures, questions, model versions and runs."""
     create(
         db,
@@ -62,8 +62,7 @@ def m001_questions_and_runs(db: Database) -> None:
     )
 
 
-@migrations()
-def m002_paths(db: Database) -> None:
+def m002_paths(db: "Database") -> None:
     """Paths, their steps, the counts of every filter, and full-text search over the steps."""
     create(
         db,
@@ -154,8 +153,7 @@ PATH_TRIGGERS = (
 )
 
 
-@migrations()
-def m003_assessments(db: Database) -> None:
+def m003_assessments(db: "Database") -> None:
     """What judges said: each call with its raw reply, and what was read from it for each path and step."""
     create(
         db,
@@ -184,8 +182,7 @@ def m003_assessments(db: Database) -> None:
     index(db, "assessments (path)", "judge_calls (run, question)")
 
 
-@migrations()
-def m004_curated_sets(db: Database) -> None:
+def m004_curated_sets(db: "Database") -> None:
     """Training sets with every row that went in or was left out, and preference pairs."""
     create(
         db,
@@ -214,8 +211,7 @@ def m004_curated_sets(db: Database) -> None:
     index(db, "pairs (run, key)", "pairs (question)", "pairs (chosen)", "pairs (rejected)", "set_rows (path)")
 
 
-@migrations()
-def m005_reviews(db: Database) -> None:
+def m005_reviews(db: "Database") -> None:
     """Reviewers and their votes: append-only events, whose fold is the state."""
     create(
         db,
@@ -237,8 +233,7 @@ def m005_reviews(db: Database) -> None:
     index(db, "reviews (pair, key)", "reviews (reviewer, key)")
 
 
-@migrations()
-def m006_training_and_evaluation(db: Database) -> None:
+def m006_training_and_evaluation(db: "Database") -> None:
     """Metrics of training, rounds of DPO, log-probabilities of pairs by model, and evaluations."""
     create(
         db,
@@ -278,8 +273,7 @@ def m006_training_and_evaluation(db: Database) -> None:
     )
 
 
-@migrations()
-def m007_chats(db: Database) -> None:
+def m007_chats(db: "Database") -> None:
     """Chats with the two agents, turn by turn."""
     create(
         db,
@@ -293,13 +287,31 @@ def m007_chats(db: Database) -> None:
     )
 
 
-def create(db: Database, *tables: str) -> None:
+def migrations() -> "Migrations":
+    """Return the migrations in their order; sqlite-utils is loaded here, as it takes longer than all the rest."""
+    from sqlite_utils.migrations import Migrations
+
+    known = Migrations("insightv")
+    for step in (
+        m001_questions_and_runs,
+        m002_paths,
+        m003_assessments,
+        m004_curated_sets,
+        m005_reviews,
+        m006_training_and_evaluation,
+        m007_chats,
+    ):
+        known()(step)
+    return known
+
+
+def create(db: "Database", *tables: str) -> None:
     """Create STRICT tables."""
     for table in tables:
         db.execute(f"CREATE TABLE {table.strip()} STRICT")
 
 
-def index(db: Database, *columns: str) -> None:
+def index(db: "Database", *columns: str) -> None:
     """Create an index for each "table (columns)", named after both."""
     for each in columns:
         table, _, rest = each.partition(" ")
