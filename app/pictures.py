@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from insightv_core.images import write_whole
 from insightv_core.store import open_store
+from insightv_core.store.browse import image_known
 
 WIDTHS = (320,)
 HEADERS = {
@@ -39,8 +40,7 @@ def find_picture(project: Path, sha256: str, width: str | None = None) -> Path |
     if not re.fullmatch("[0-9a-f]{64}", sha256) or (width is not None and width not in map(str, WIDTHS)):
         return None
     with open_store(project) as store:
-        known = store.value("SELECT sha256 FROM images WHERE sha256 = ?", [sha256])
-        file = store.image_file(known) if known else None
+        file = store.image_file(sha256) if image_known(store, sha256) else None
         thumbnails = store.folder / "thumbnails"
     if file is None or not file.is_file():
         return None

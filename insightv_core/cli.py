@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     from insightv_core.commands.assess import add_assess_command
     from insightv_core.commands.curate import add_curate_command, add_export_command
     from insightv_core.commands.demo import add_demo_command
+    from insightv_core.commands.doctor import add_doctor_command
     from insightv_core.commands.dpo import add_dpo_command
     from insightv_core.commands.evaluate import add_evaluate_command
     from insightv_core.commands.generate import add_generate_command
@@ -72,5 +73,6 @@ def build_parser() -> argparse.ArgumentParser:
     add_show_command(commands)
     add_solve_command(commands)
     add_app_command(commands)
+    add_doctor_command(commands)
     add_nano_commands(commands)
     return parser

@@ -196,15 +196,20 @@ def test_several_processes_make_the_same_new_files_at_once(tmp_path):
         import pathlib
         from insightv_core.store import open_store
         folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
-        for number in range(10):
+        for number in range(40):
             (folder / f"{number}-{name}").touch()
             while len(list(folder.glob(f"{number}-*"))) < 2:
                 pass
             open_store(folder / f"{number}.db", create=True).close()
     """
-    for process in [run_python(code, tmp_path, name) for name in "ab"]:
-        ended(process)
-    with open_store(tmp_path / "9.db") as store:
+    processes = [run_python(code, tmp_path, name) for name in "ab"]
+    try:
+        for process in processes:
+            ended(process)
+    finally:
+        for process in processes:  # where one failed the other waits for it for ever
+            process.kill()
+    with open_store(tmp_path / "39.db") as store:
         assert not migrations().pending(store.db)
 
 

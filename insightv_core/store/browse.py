@@ -1,21 +1,28 @@
-"""Browsing a project: pages of paths and questions, the counts of every facet, and what search finds.
+"""Browsing a project: pages of paths and questions, and what search finds; `counts` counts them.
 
 No listing scans: a page is read from the mark where the one before ended, along an index that begins with `facets`
-(see `schema`), and every count is a sum over `facets` and `facet_scores`, or over one question's paths.
+(see `schema`).
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Generic, TypeVar
 
 from insightv_core.errors import UserError
-from insightv_core.records import COMPLETE
+from insightv_core.store.counts import (
+    BY_KEY,
+    BY_QUESTION,
+    CORRECT,
+    Count,
+    count_paths,
+    facet_counts,
+    funnel,
+    score_histogram,
+)
 from insightv_core.store.filters import (
     ANY_SCORE,
     EVERYTHING,
-    SORTS,
     Condition,
     PathFilter,
     checked,
@@ -29,31 +36,30 @@ from insightv_core.store.filters import (
 )
 from insightv_core.store.orders import Span, look_ahead, merge, spans_of, stream
 from insightv_core.store.project import Store
-from insightv_core.store.schema import FACETS, SCORE_SPAN, STEP_SPAN
+from insightv_core.store.schema import SCORE_SPAN, STEP_SPAN
 from insightv_core.store.search import (
     MANY_HITS,
     catch_up,
+    found_paths,
     index_new_steps,
     many_hits,
     match_expression,
+    path_matches,
+    prepare_search,
     unsearchable_paths,
 )
 
 __all__ = [
     "Count", "Page", "PathFilter", "PathRow", "QuestionRow", "SearchHit", "count_paths", "facet_counts",
-    "filter_from_query", "filter_to_query", "funnel", "index_new_steps", "list_paths", "list_questions",
+    "filter_from_query", "filter_to_query", "funnel", "image_known", "index_new_steps", "list_paths", "list_questions",
     "score_histogram", "search_paths", "unsearchable_paths",
 ]  # fmt: skip
 
-CORRECT = "correct"
 FEW_PATHS = 10_000
 LARGEST_PAGE = 1000
-BY_QUESTION = "paths INDEXED BY paths_by_question_score_order_facets"
 BY_FACETS = "paths INDEXED BY paths_by_facets_place_position"
-BY_KEY = "paths NOT INDEXED"
 IN_ORDER = {"place": "paths INDEXED BY paths_by_place_facets", "key": BY_KEY}
 Row = TypeVar("Row")
-Counted = TypeVar("Counted")
 
 
 @dataclass(frozen=True)
@@ -118,17 +124,6 @@ class Page(Generic[Row]):
     next: str | None
 
 
-@dataclass(frozen=True)
-class Count:
-    """A number of paths; where it is not exact there are at least so many, and it is written "10,000+"."""
-
-    number: int
-    exact: bool = True
-
-    def __str__(self) -> str:
-        return f"{self.number:,}{'' if self.exact else '+'}"
-
-
 # -- paths -------------------------------------------------------------------------------------------------------------
 
 
@@ -138,7 +133,7 @@ def list_paths(store: Store, filter: PathFilter, *, after: str | None = None, li
     Raises `UserError` for a mark of another order, an order that there is not, or a limit beyond 1 to 1000.
     """
     place = _read_mark(checked(filter), after, limit)
-    expression = _prepare_search(store, filter)
+    expression = prepare_search(store, filter)
     with store.snapshot():
         values = list(islice(_path_values(store, filter, place, expression), limit + 1))
         rows = _path_rows(store, [value % SCORE_SPAN for value in values[:limit]])
@@ -149,13 +144,13 @@ def _path_values(store: Store, filter: PathFilter, place: int | None, expression
     """Yield the values of the paths in the filter's order: their places, or their keys."""
     scores = score_range(filter)
     many = expression is not None and many_hits(store, expression)
-    found = _found_paths(expression) if expression is not None and not many else None
+    found = found_paths(expression) if expression is not None and not many else None
     values = chain.from_iterable(
         _span_values(store, filter, span, found) for span in spans_of(filter.sort, "key", scores, place)
     )
     if expression is None or not many:
         return values
-    return (value for value in values if _matches(store, expression, value % SCORE_SPAN))
+    return (value for value in values if path_matches(store, expression, value % SCORE_SPAN))
 
 
 def _span_values(store: Store, filter: PathFilter, span: Span, found: Condition | None) -> Iterator[int]:
@@ -219,7 +214,7 @@ def list_questions(store: Store, filter: PathFilter, *, after: str | None = None
     their best score over all paths, or of their import. A search finds a question by its own text as well.
     """
     place = _read_mark(checked(filter), after, limit)
-    expression = _prepare_search(store, filter)
+    expression = prepare_search(store, filter)
     with store.snapshot():
         values = list(islice(_question_values(store, filter, place, expression), limit + 1))
         rows = _question_rows(store, [value % SCORE_SPAN for value in values[:limit]])
@@ -287,122 +282,6 @@ def _question_rows(store: Store, positions: Sequence[int]) -> list[QuestionRow]:
     return [QuestionRow(*found[position]) for position in positions]
 
 
-# -- counts ------------------------------------------------------------------------------------------------------------
-
-
-def count_paths(store: Store, filter: PathFilter) -> Count:
-    """Return how many paths a filter lets through; with a search that very many steps fit, how many at least."""
-    expression = _prepare_search(store, checked(filter))
-
-    def count() -> Count:
-        cells = _cells(filter, expression, scores=False) & in_facets(filter)
-        number = store.value(f"SELECT coalesce(sum(paths), 0) FROM {cells.sql}", cells.parameters)
-        return Count(number, expression is None or not many_hits(store, expression))
-
-    return _remembered(store, "count", filter, count)
-
-
-def facet_counts(store: Store, filter: PathFilter) -> dict[str, list[tuple[str | bool, int]]]:
-    """Return for each facet its values, those with the most paths first, and the number of paths of each.
-
-    The numbers are what one would see on choosing another value: the filter's own value of that facet is left out.
-    With a search that more than 20,000 steps fit, they are over the newest of these.
-    """
-    expression = _prepare_search(store, checked(filter))
-    counts = _remembered(store, "facets", filter, lambda: _facet_counts(store, filter, expression))
-    return {facet: list(pairs) for facet, pairs in counts.items()}
-
-
-def _facet_counts(store: Store, filter: PathFilter, expression: str | None) -> dict[str, list[tuple[str | bool, int]]]:
-    cells = _cells(filter, expression, scores=False)
-    wanted = wanted_facets(filter)
-    misses = " + ".join(["0", *(f"({facet} <> ?)" for facet in wanted)])
-    rows = store.tuples(
-        f"SELECT number, {', '.join(FACETS)} FROM facets JOIN "
-        f"(SELECT facets, sum(paths) AS number FROM {cells.sql} GROUP BY facets) ON key = facets "
-        f"WHERE number > 0 AND {misses} <= 1",
-        (*cells.parameters, *wanted.values()),
-    )
-    counts: list[Counter] = [Counter() for _ in FACETS]
-    chosen = [(place, wanted[facet]) for place, facet in enumerate(FACETS) if facet in wanted]
-    for number, *values in rows:
-        missed = [place for place, value in chosen if values[place] != value]
-        for place in missed or range(len(FACETS)):
-            counts[place][values[place]] += number
-    return {
-        facet: sorted(
-            ((bool(value) if facet == "reviewed" else value, paths) for value, paths in counts[place].items()),
-            key=lambda pair: (-pair[1], pair[0]),
-        )
-        for place, facet in enumerate(FACETS)
-    }
-
-
-def score_histogram(store: Store, filter: PathFilter) -> dict[int | None, int]:
-    """Return how many paths that a filter lets through have each score that occurs; None stands for no score.
-
-    With a search that more than 20,000 steps fit, they are those among the newest of these.
-    """
-    expression = _prepare_search(store, checked(filter))
-
-    def count() -> dict[int | None, int]:
-        cells = _cells(filter, expression) & in_facets(filter)
-        rows = store.tuples(
-            f"SELECT score, sum(paths) AS number FROM {cells.sql} GROUP BY score HAVING number > 0 ORDER BY score",
-            cells.parameters,
-        )
-        return {score or None: number for score, number in rows}
-
-    return dict(_remembered(store, "histogram", filter, count))
-
-
-def _remembered(store: Store, kind: str, filter: PathFilter, count: Callable[[], Counted]) -> Counted:
-    """Return a count of that kind, which does not depend on the filter's order."""
-    return store.remember((kind, replace(filter, sort=SORTS[0])), count)
-
-
-def _cells(filter: PathFilter, expression: str | None, *, scores: bool = True) -> Condition:
-    """Return "rows WHERE ..." that count the paths of all facets by score, under all of the filter but its facets.
-
-    Where the `scores` are not needed and all are let through, the shorter table `facets` holds the same counts.
-    """
-    tests, table = EVERYTHING, BY_KEY
-    if expression is not None:
-        tests &= _found_paths(expression, newest=MANY_HITS)
-    if filter.question is not None:
-        tests, table = tests & Condition("question = ?", (filter.question,)), BY_QUESTION
-    if tests != EVERYTHING:
-        rows = f"(SELECT facets, score_order AS score, count(*) AS paths FROM {table} WHERE {tests.sql} GROUP BY 1, 2)"
-    elif scores or score_range(filter) != ANY_SCORE:
-        rows = "facet_scores"
-    else:
-        rows = "(SELECT key AS facets, 0 AS score, paths FROM facets)"
-    return Condition(f"{rows} AS counted WHERE score BETWEEN ? AND ?", (*tests.parameters, *score_range(filter)))
-
-
-def funnel(store: Store) -> dict[str, int]:
-    """Return how far the project has come: questions, their paths, and what became of these.
-
-    Of the `paths`, `complete` ended with an answer, `correct` with a right one, and `scored` have a score; `reviewed`
-    counts the `pairs` that somebody voted on.
-    """
-    with store.snapshot():
-        paths, complete, correct = store.tuples(
-            "SELECT coalesce(sum(paths), 0), coalesce(sum(paths) FILTER (WHERE status = ?), 0), "
-            "coalesce(sum(paths) FILTER (WHERE outcome = ?), 0) FROM facets",
-            (COMPLETE, CORRECT),
-        )[0]
-        return {
-            "questions": store.question_count(),
-            "paths": paths,
-            "complete": complete,
-            "correct": correct,
-            "scored": store.value("SELECT coalesce(sum(paths), 0) FROM facet_scores WHERE score > 0"),
-            "pairs": store.value("SELECT count(*) FROM pairs"),
-            "reviewed": store.value("SELECT count(DISTINCT pair) FROM reviews WHERE event = 'vote'"),
-        }
-
-
 # -- search ------------------------------------------------------------------------------------------------------------
 
 
@@ -438,31 +317,8 @@ def _excerpt(store: Store, expression: str, step: int) -> tuple[tuple[str, bool]
     return tuple((piece, bool(number % 2)) for number, piece in enumerate(pieces) if piece)
 
 
-def _prepare_search(store: Store, filter: PathFilter) -> str | None:
-    if not filter.search.strip():
-        return None
-    catch_up(store)
-    return match_expression(filter.search)
-
-
-def _found_paths(expression: str, newest: int | None = None) -> Condition:
-    steps = "SELECT rowid FROM steps_search WHERE steps_search MATCH ?"
-    if newest is None:
-        return Condition(f"paths.key IN (SELECT rowid / {STEP_SPAN} FROM ({steps}))", (expression,))
-    newest_steps = f"{steps} ORDER BY rowid DESC LIMIT ?"
-    return Condition(f"paths.key IN (SELECT rowid / {STEP_SPAN} FROM ({newest_steps}))", (expression, newest))
-
-
-def _matches(store: Store, expression: str, key: int) -> bool:
-    """Tell whether a step of a path holds what is looked for."""
-    return store.value(
-        "SELECT 1 FROM steps_search WHERE steps_search MATCH ? AND rowid >= ? AND rowid < ? LIMIT 1",
-        (expression, key * STEP_SPAN, (key + 1) * STEP_SPAN),
-    ) is not None  # fmt: skip
-
-
 def _found_questions(filter: PathFilter, expression: str) -> Condition:
-    paths = _found_paths(expression) & in_facets(filter) & in_scores(filter)
+    paths = found_paths(expression) & in_facets(filter) & in_scores(filter)
     return Condition(
         f"position IN (SELECT position FROM {BY_KEY} WHERE {paths.sql} "
         "UNION SELECT rowid FROM questions_search WHERE questions_search MATCH ?)",
@@ -481,7 +337,15 @@ def _question_matches(store: Store, filter: PathFilter, expression: str, positio
         f"SELECT key FROM {BY_QUESTION} WHERE question = (SELECT id FROM questions WHERE position = ?) AND {every.sql}",
         (position, *every.parameters),
     )
-    return any(_matches(store, expression, key) for key in keys)
+    return any(path_matches(store, expression, key) for key in keys)
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+
+
+def image_known(store: Store, sha256: str) -> bool:
+    """Tell whether the project holds a picture with that hash."""
+    return store.value("SELECT 1 FROM images WHERE sha256 = ?", [sha256]) is not None
 
 
 # -- marks -------------------------------------------------------------------------------------------------------------

@@ -395,13 +395,27 @@ def _prepare(store: Store) -> Store:
     db, known = store.db, migrations()
     if db.table_names() and not known.applied(db):
         raise UserError(f"{store.file} belongs to another program: give the path of a project file with --project")
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL", "cache_size=-65536"):
+    _write_ahead(db.conn)
+    for pragma in ("foreign_keys=ON", "synchronous=NORMAL", "cache_size=-65536"):
         db.conn.execute(f"PRAGMA {pragma}")
     if known.pending(db):
         # `apply` looks again at what is pending, so of two processes that make a file one waits and finds it made.
         with store.transaction():
             known.apply(db)
     return store
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Turn on the write-ahead log. SQLite does not wait here while another process opens the same new file, so we do."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "is locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 @contextlib.contextmanager

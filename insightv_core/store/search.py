@@ -4,6 +4,7 @@ import contextlib
 
 from insightv_core.errors import UserError
 from insightv_core.store import project
+from insightv_core.store.filters import Condition, PathFilter
 from insightv_core.store.project import Store
 from insightv_core.store.schema import STEP_SPAN
 
@@ -74,3 +75,28 @@ def many_hits(store: Store, expression: str) -> bool:
         > MANY_HITS
         for table in ("steps_search", "questions_search")
     )
+
+
+def prepare_search(store: Store, filter: PathFilter) -> str | None:
+    """Return the expression of a filter's search, with the newest steps searchable; None without a search."""
+    if not filter.search.strip():
+        return None
+    catch_up(store)
+    return match_expression(filter.search)
+
+
+def found_paths(expression: str, newest: int | None = None) -> Condition:
+    """Return the condition that a step of a path fits, or one of the `newest` steps that fit."""
+    steps = "SELECT rowid FROM steps_search WHERE steps_search MATCH ?"
+    if newest is None:
+        return Condition(f"paths.key IN (SELECT rowid / {STEP_SPAN} FROM ({steps}))", (expression,))
+    newest_steps = f"{steps} ORDER BY rowid DESC LIMIT ?"
+    return Condition(f"paths.key IN (SELECT rowid / {STEP_SPAN} FROM ({newest_steps}))", (expression, newest))
+
+
+def path_matches(store: Store, expression: str, key: int) -> bool:
+    """Tell whether a step of a path holds what is looked for."""
+    return store.value(
+        "SELECT 1 FROM steps_search WHERE steps_search MATCH ? AND rowid >= ? AND rowid < ? LIMIT 1",
+        (expression, key * STEP_SPAN, (key + 1) * STEP_SPAN),
+    ) is not None  # fmt: skip
