@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     from insightv_core.commands.generate import add_generate_command
     from insightv_core.commands.import_questions import add_import_command
     from insightv_core.commands.judge_report import add_judge_report_command
+    from insightv_core.commands.serve import add_serve_command
     from insightv_core.commands.sft import add_sft_command
     from insightv_core.commands.show import add_show_command
     from insightv_core.commands.solve import add_solve_command
@@ -73,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_show_command(commands)
     add_solve_command(commands)
     add_app_command(commands)
+    add_serve_command(commands)
     add_doctor_command(commands)
     add_nano_commands(commands)
     return parser
