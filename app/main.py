@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 from app.browse import add_browse_page
 from app.chat import add_chat_page
+from app.export import add_export_page
 from app.overview import add_overview_page
 from app.pages import Project
 from app.pictures import picture_route
+from app.results import add_results_page
+from app.review import add_review_page
+from app.runs import add_runs_page
 from insightv_core.errors import UserError
 from insightv_core.store import open_store
 
@@ -19,7 +23,17 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
 PORT = 7860
-PAGES = {"overview": "Overview", "browse": "Browse", "chat": "Chat"}
+PAGES = {
+    "overview": "Overview",
+    "browse": "Browse",
+    "review": "Review",
+    "chat": "Chat",
+    "runs": "Runs",
+    "results": "Results",
+    "export": "Export",
+}
+STYLES = ("style.css", "work.css", "review.css")
+SCRIPTS = ("script.js", "work.js", "review.js")
 
 
 def build_app(project: Project) -> "Blocks":
@@ -31,7 +45,11 @@ def build_app(project: Project) -> "Blocks":
         add_header(project)
         add_overview_page(project)
         add_browse_page(project)
+        add_review_page(project)
         add_chat_page(project)
+        add_runs_page(project)
+        add_results_page(project)
+        add_export_page(project)
     return app
 
 
@@ -100,7 +118,7 @@ def free_port() -> int | None:
 
 def page_head() -> str:
     """Return style and script for the head of the page: from here, as nothing is loaded from elsewhere."""
-    style, script = (HERE / "style.css").read_text(), (HERE / "script.js").read_text()
+    style, script = ("\n".join((HERE / name).read_text() for name in names) for names in (STYLES, SCRIPTS))
     return f'<meta name="color-scheme" content="light dark"><style>{style}</style><script>{script}</script>'
 
 

@@ -19,8 +19,10 @@ from insightv_core.assess import POINTWISE, RULES, SINGLE, filter_answer
 from insightv_core.errors import UserError
 from insightv_core.parse import FLAWED, SOUND
 from insightv_core.records import Assessment, Path, Question, Run
+from insightv_core.review import fold, settle_all
 from insightv_core.store import Store
 from insightv_core.store.assessments import assessments_of
+from insightv_core.store.reviews import load_events
 
 if TYPE_CHECKING:
     import numpy as np
@@ -191,31 +193,9 @@ def find_truth(question: Question, path: Path, example: "Example", known: dict[t
 
 
 def load_preferences(store: Store) -> list[tuple[str, str]]:
-    """Return (preferred, other) path ids of the reviewed pairs.
-
-    Of each reviewer the last "vote" on a pair counts that no "undo" took back; its choice is "chosen" or "rejected",
-    the side of the pair as it was curated, and any other word is no preference. Where reviewers differ the majority
-    counts, and none where they balance.
-    """
-    votes: dict[tuple[int, str], list[str]] = defaultdict(list)
-    for row in store.rows("SELECT pair, reviewer, event, choice FROM reviews ORDER BY key"):
-        stack = votes[row["pair"], row["reviewer"]]
-        if row["event"] == "vote":
-            stack.append(row["choice"] or "")
-        elif row["event"] == "undo" and stack:
-            stack.pop()
-    balance: dict[int, int] = defaultdict(int)
-    for (pair, _), stack in votes.items():
-        balance[pair] += {"chosen": 1, "rejected": -1}.get(stack[-1] if stack else "", 0)
-    preferences = []
-    for row in store.rows(
-        "SELECT pairs.key, one.id AS chosen, other.id AS rejected FROM pairs JOIN paths AS one ON one.key = chosen "
-        "JOIN paths AS other ON other.key = rejected WHERE pairs.key IN (SELECT pair FROM reviews) ORDER BY pairs.key"
-    ):
-        if balance[row["key"]]:
-            sides = (row["chosen"], row["rejected"])
-            preferences.append(sides if balance[row["key"]] > 0 else sides[::-1])
-    return preferences
+    """Return (preferred, other) path ids of the pairs on which reviewers prefer one path."""
+    settled = settle_all(fold(load_events(store))).values()
+    return [(each.better, each.worse) for found in settled for each in found if not each.tied]
 
 
 # -- figures -----------------------------------------------------------------------------------------------------------

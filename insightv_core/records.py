@@ -258,6 +258,29 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class ReviewEvent:
+    """One thing that a reviewer did with a pair, never changed: `insightv_core.review` tells what events add up to.
+
+    `event` is "vote", "skip", "flag", "edit", "reply", "settle" or "undo". The `choice` of a vote is "chosen" or
+    "rejected", the side of the pair as it was curated, "tie" or "both_bad"; `step` is the one that decided, from 1.
+    `details` hold, as plain data, what was seen: which path stood left, reason tags, a rewritten chain.
+    """
+
+    key: int
+    pair: str
+    question: str
+    chosen: str
+    rejected: str
+    reviewer: str
+    event: str
+    choice: str | None = None
+    step: int | None = None
+    details: dict = field(default_factory=dict)
+    seconds: float | None = None
+    created: float = 0.0
+
+
+@dataclass(frozen=True)
 class Answered:
     """What an evaluated system made of an item: `outcome` is "correct", "wrong", "unparsed" or "open"."""
 

@@ -32,6 +32,7 @@ from insightv_core.parse import SummaryReply, parse_chain, parse_summary
 from insightv_core.records import Preference
 from insightv_core.store import curation, open_store
 from insightv_core.store.assessments import add_assessments
+from insightv_core.store.reviews import add_reviewer, save_event, undo_last
 
 DEFAULTS = CurateSettings()
 RUN = name_run(DEFAULTS, {})
@@ -448,10 +449,11 @@ def test_votes_count_by_reviewer_and_majority(project, capsys):
 def test_an_edit_stays_with_its_path(project, capsys):
     run = run_json(capsys, "curate", "--project", project)["run"]
     with open_store(project) as store:
-        with store.transaction():
-            store.db.conn.execute(
-                "UPDATE pairs SET edited = 'new words' WHERE id = ?", [name_pair(run, "path-0-0", "path-0-4")]
-            )
+        pair, details = name_pair(run, "path-0-0", "path-0-4"), {"path": "path-0-0", "chain": "new words"}
+        add_reviewer(store, "ann")
+        save_event(store, pair, "ann", "edit", details=details)
+        save_event(store, pair, "ann", "edit", details=details | {"chain": "worse words"})
+        undo_last(store, "ann")
         assert curation.load_edits(store) == {"path-0-0": "new words"}
     again = run_json(capsys, "curate", "--project", project)["run"]
     with open_store(project) as store:

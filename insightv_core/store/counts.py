@@ -136,7 +136,7 @@ def funnel(store: Store) -> dict[str, int]:
     """Return how far the project has come: questions, their paths, and what became of these.
 
     Of the `paths`, `complete` ended with an answer, `correct` with a right one, and `scored` have a score; `reviewed`
-    counts the `pairs` that somebody voted on.
+    counts the `pairs` on which a vote of somebody stands.
     """
     with store.snapshot():
         paths, complete, correct = store.tuples(
@@ -151,5 +151,8 @@ def funnel(store: Store) -> dict[str, int]:
             "correct": correct,
             "scored": store.value("SELECT coalesce(sum(paths), 0) FROM facet_scores WHERE score > 0"),
             "pairs": store.value("SELECT count(*) FROM pairs"),
-            "reviewed": store.value("SELECT count(DISTINCT pair) FROM reviews WHERE event = 'vote'"),
+            "reviewed": store.value(
+                "SELECT count(DISTINCT pair) FROM reviews WHERE event = 'vote' AND key NOT IN "
+                "(SELECT details ->> 'taken_back' FROM reviews WHERE event = 'undo' AND details ->> 'taken_back' > 0)"
+            ),
         }

@@ -25,7 +25,9 @@ from insightv_core.records import (
     Step,
     identify,
 )
+from insightv_core.review import fold, settle_all, standing_edits
 from insightv_core.store.project import Store, read_question, storable
+from insightv_core.store.reviews import load_events
 
 TOGETHER = 250  # questions
 PAGE = 1000  # rows
@@ -135,41 +137,13 @@ def _load_steps(store: Store, keys: Iterable[int]) -> dict[int, list[Step]]:
 
 
 def load_preferences(store: Store) -> dict[str, list[Preference]]:
-    """Return by question what reviewers made of pairs of its paths, whichever curating run showed them.
-
-    Of each reviewer the last "vote" on the two paths counts that no "undo" took back. Where reviewers differ the
-    majority counts; where they balance, or voted for neither side, the paths are tied.
-    """
-    votes: dict[tuple[str, str, str], dict[str, list[str | None]]] = defaultdict(lambda: defaultdict(list))
-    for question, chosen, rejected, reviewer, event, choice in store.tuples(
-        "SELECT pairs.question, one.id, other.id, reviewer, event, choice FROM reviews "
-        "JOIN pairs ON pairs.key = reviews.pair JOIN paths AS one ON one.key = pairs.chosen "
-        "JOIN paths AS other ON other.key = pairs.rejected ORDER BY reviews.key"
-    ):
-        first, second = sorted((chosen, rejected))
-        cast = votes[question, first, second][reviewer]
-        if event == "vote":
-            cast.append({"chosen": chosen, "rejected": rejected}.get(choice))
-        elif event == "undo" and cast:
-            cast.pop()
-    preferences: dict[str, list[Preference]] = defaultdict(list)
-    for (question, first, second), by_reviewer in votes.items():
-        last = [cast[-1] for cast in by_reviewer.values() if cast]
-        if last:
-            balance = last.count(first) - last.count(second)
-            better, worse = (first, second) if balance >= 0 else (second, first)
-            preferences[question].append(Preference(better, worse, tied=balance == 0))
-    return dict(preferences)
+    """Return by question what reviewers made of pairs of its paths, whichever curating run showed them."""
+    return settle_all(fold(load_events(store)))
 
 
 def load_edits(store: Store) -> dict[str, str]:
     """Return by path the chain as a reviewer last rewrote it, as JSON lines."""
-    return dict(
-        store.tuples(
-            "SELECT paths.id, edited FROM pairs JOIN paths ON paths.key = chosen WHERE edited IS NOT NULL "
-            "ORDER BY pairs.key"
-        )
-    )
+    return standing_edits(fold(load_events(store)))
 
 
 def describe_inputs(
