@@ -13,7 +13,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from app import render
-from app.pages import Project, explained
+from app.history import BASE, REASONING, SUMMARY, keep_turn, open_picture, render_deleted, render_history, restore_turn
+from app.pages import Project, explained, read_query
 from app.turn import DIRECT, DONE, FAILED, JUDGING, STOPPED, WRITING, Turn, render_turn
 from insightv_core.agents import Agent, SolveSettings, answer_directly, judge_chains, solve
 from insightv_core.errors import UserError
@@ -21,6 +22,7 @@ from insightv_core.images import encode_image
 from insightv_core.parse import parse_summary
 from insightv_core.records import Question, identify
 from insightv_core.store.browse import PathFilter, list_questions
+from insightv_core.store.chats import delete_chat, purge_chats, restore_chat
 from insightv_core.vlm import ERROR, VLM
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ MOST_TURNS = 64
 LONGEST = 4000  # characters of a question, or of a step
 EVERY = 0.08  # seconds between two looks at what the models said
 PREVIEW = 1024  # pixels
+SAVED = "chat-"  # begins the name of a saved chat's picture
 Stopper = Callable[[], bool]
 
 
@@ -73,7 +76,7 @@ class Desk:
             encoded = encode_image(read_data_address(address))
         except UserError as error:
             return {"problem": str(error)}
-        picture = open_picture(encoded.png)
+        picture = read_picture(encoded.png)
         name = f"upload-{identify(encoded.png.hex())}"
         self.uploads[name] = picture
         while len(self.uploads) > MOST_UPLOADS:
@@ -90,8 +93,13 @@ class Desk:
         if name in self.uploads:
             return Turn(Question("chat", text, "", "", "chat"), self.uploads[name])
         with self.project.open() as store:
+            if name.startswith(SAVED):
+                saved = restore_turn(store, name.removeprefix(SAVED))
+                image = str(saved.image)
+                same = text == saved.question.text
+                return Turn(saved.question if same else Question("chat", text, "", image, "chat"), saved.picture)
             question = store.question(name)
-            picture = open_picture(store.image_file(question.image).read_bytes())
+            picture = open_picture(store, question.image)
         if text == question.text:
             return Turn(replace(question, id="chat"), picture)
         return Turn(Question("chat", text, "", question.image, "chat"), picture)
@@ -110,7 +118,11 @@ class Desk:
 
     def judge_again(self, asked: Mapping[str, Any], session: str) -> Iterator[str]:
         """Yield how a turn looks while the summary agent reads its chain with the contents that somebody edited."""
-        turn, contents = self.turns.get(session), asked.get("steps")
+        try:
+            turn, contents = self.find_turn(asked, session), asked.get("steps")
+        except UserError as error:
+            yield render.render_problem(str(error))
+            return
         if turn is None or turn.solution is None or not turn.over:
             yield render.render_problem("This chain is no longer here: ask the question again.")
             return
@@ -134,6 +146,20 @@ class Desk:
 
         yield from self.show_work(turn, session, work)
 
+    def find_turn(self, asked: Mapping[str, Any], session: str) -> Turn | None:
+        """Return the turn that a page shows: that of its session, or the saved one that it names."""
+        turn, chat = self.turns.get(session), str(asked.get("chat") or "")
+        if chat and (turn is None or turn.chat != chat):
+            with self.project.open() as store:
+                turn = self.turns[session] = restore_turn(store, chat)
+        return turn
+
+    def keep(self, turn: Turn, phase: str) -> None:
+        """Save a turn that ends in that phase, so that it is there when the page is opened again."""
+        names = {REASONING: self.project.model, SUMMARY: self.project.model, BASE: self.project.base_model}
+        with self.project.open() as store:
+            keep_turn(store, turn, phase, names)
+
     def answer(self, turn: Turn, stop: Stopper) -> None:
         """Let both agents work step by step, then the base model answer directly."""
         model, asked = self.model(self.project.model), [(turn.question, turn.picture)]
@@ -151,7 +177,10 @@ class Desk:
         def run() -> None:
             try:
                 work(stop.is_set)
-                turn.phase = STOPPED if stop.is_set() else DONE
+                # Shown as over once it is saved.
+                phase = STOPPED if stop.is_set() else DONE
+                self.keep(turn, phase)
+                turn.phase = phase
             except UserError as error:
                 turn.problem, turn.phase = str(error), FAILED
             except Exception as error:
@@ -188,7 +217,7 @@ def add_chat_page(project: Project) -> None:
     @explained
     def show(query: str) -> str:
         desk.warm_up()
-        return render_chat(desk)
+        return render_chat(desk, read_query(query).get("chat"))
 
     def upload(address: str) -> dict[str, str]:
         return desk.take_picture(address)
@@ -205,7 +234,7 @@ def add_chat_page(project: Project) -> None:
     with gr.Column(elem_id="page-chat", elem_classes="page"):
         form = gr.HTML(
             html_template="", js_on_load="insightv.add('chat', server, trigger, ['ask', 'judge', 'stop'])",
-            server_functions=[show, upload], apply_default_css=False,
+            server_functions=[show, upload, *list_functions(project)], apply_default_css=False,
         )  # fmt: skip
         said = gr.HTML(
             html_template="", js_on_load="watch('value', () => insightv.paintTurn(props.value))",
@@ -215,6 +244,29 @@ def add_chat_page(project: Project) -> None:
         form.ask(ask, None, said, **work)
         form.judge(judge, None, said, **work)
         form.stop(stop, None, None, queue=False, show_progress="hidden")
+
+
+def list_functions(project: Project) -> list[Callable[..., str]]:
+    """Return what the script asks of the list of earlier chats: to show it, to delete a chat, to bring one back."""
+
+    @explained
+    def history(query: str) -> str:
+        with project.open() as store:
+            return render_history(store)
+
+    @explained
+    def forget(chat: str) -> str:
+        with project.open() as store:
+            title = delete_chat(store, str(chat))
+            return render_history(store, render_deleted(str(chat), title))
+
+    @explained
+    def restore(chat: str) -> str:
+        with project.open() as store:
+            restore_chat(store, str(chat))
+            return render_history(store)
+
+    return [history, forget, restore]
 
 
 def payload(event: Any) -> Mapping[str, Any]:
@@ -233,7 +285,7 @@ def read_data_address(address: str) -> bytes:
         raise UserError("The picture did not arrive whole: choose it again.") from None
 
 
-def open_picture(png: bytes) -> "Image.Image":
+def read_picture(png: bytes) -> "Image.Image":
     """Return a picture that images.py has encoded."""
     from PIL import Image
 
@@ -251,10 +303,13 @@ def preview_address(picture: "Image.Image") -> str:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def render_chat(desk: Desk) -> str:
-    """Return the page before anything was asked: picture, question, examples."""
+def render_chat(desk: Desk, chat: str | None = None) -> str:
+    """Return the page with a saved chat opened, or before anything was asked: picture, question, examples."""
     with desk.project.open() as store:
         rows = list_questions(store, PathFilter(sort="oldest"), limit=EXAMPLES).rows
+        purge_chats(store)
+        earlier = render_history(store)
+        opened = render_turn(restore_turn(store, chat)) if chat else render_hint(desk)
     examples = "".join(
         f'<li><button type="button" data-example="{escape(row.id)}" data-text="{escape(row.text)}" '
         f'data-source="{render.picture_address(row.image)}" aria-label="Example: {escape(row.text)}" '
@@ -262,12 +317,6 @@ def render_chat(desk: Desk) -> str:
         for row in rows
     )
     listed = f'<p class="label">Examples</p><ul class="examples">{examples}</ul>' if rows else ""
-    agents = (
-        ("Reasoning agent", f"{desk.project.model} looks at the picture and works step by step."),
-        ("Summary agent", f"{desk.project.model} judges these steps against the picture, then answers."),
-        ("Base model", f"{desk.project.base_model} answers the same question without reasoning."),
-    )
-    waiting = "".join(f"<dt>{name}</dt><dd>{escape(what)}</dd>" for name, what in agents)
     return (
         '<h1 class="unseen">Chat</h1><div class="chat"><form class="ask"><label class="drop"><input type="file" '
         'class="unseen" accept="image/*" aria-label="Choose a picture"><span class="soft">Drop or paste a picture '
@@ -275,6 +324,19 @@ def render_chat(desk: Desk) -> str:
         '<label class="unseen" for="asked">Question</label><textarea id="asked" name="question" rows="3" '
         f'maxlength="{LONGEST}" placeholder="What do you want to know about the picture?"></textarea>'
         '<p class="buttons"><button class="main">Ask</button><button type="button" data-stop disabled>Stop</button></p>'
-        f'{listed}</form><div class="said-side"><div id="turn"><p class="hint">Take an example, '
-        f'or a picture and a question of your own.</p><dl class="facts">{waiting}</dl></div></div></div>'
+        f'{listed}<div class="history">{earlier}</div></form><div class="said-side"><div id="turn">{opened}</div></div>'
+        "</div>"
+    )
+
+
+def render_hint(desk: Desk) -> str:
+    """Return what will be said where, before anything was asked."""
+    agents = (
+        ("Reasoning agent", f"{desk.project.model} looks at the picture and works step by step."),
+        ("Summary agent", f"{desk.project.model} judges these steps against the picture, then answers."),
+        ("Base model", f"{desk.project.base_model} answers the same question without reasoning."),
+    )
+    waiting = "".join(f"<dt>{name}</dt><dd>{escape(what)}</dd>" for name, what in agents)
+    return (
+        f'<p class="hint">Take an example, or a picture and a question of your own.</p><dl class="facts">{waiting}</dl>'
     )

@@ -1,17 +1,19 @@
 """The page Overview: how far the project has come, what its scores look like, and what to do next."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
 
 from app import render
-from app.pages import Project, address, explained, model_names, section
+from app.next_action import next_action
+from app.pages import Project, address, explained, link, model_names, section
 from insightv_core.importing import import_questions
 from insightv_core.records import COMPLETE
 from insightv_core.store import Store
 from insightv_core.store.browse import PathFilter, facet_counts, funnel, score_histogram
+from insightv_core.store.runs import RunRow, list_runs
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
 EVERYTHING = PathFilter()
@@ -57,7 +59,7 @@ def render_overview(store: Store) -> str:
     parts.append("</div>")
     if counts["paths"]:
         parts.append(render_models(store))
-    return "".join([*parts, render_runs(recent_runs(store))])
+    return "".join([*parts, render_runs(list_runs(store, limit=RECENT))])
 
 
 def render_empty(store: Store) -> str:
@@ -69,24 +71,6 @@ def render_empty(store: Store) -> str:
         'data-busy="Importing the demo questions …">Import the demo questions</button></p>'
         f'<p class="soft">Or bring your own:</p>{own}</div>'
     )
-
-
-def next_action(counts: Mapping[str, int], store: Store) -> str:
-    """Say in one sentence what the project needs next."""
-    if not counts["paths"]:
-        command = f"insightv generate --project {store.file} --limit 40 --paths 4"
-        return f"No reasoning paths yet. Write some for the first 40 questions: {render.render_command(command)}"
-    waiting = dict(facet_counts(store, EVERYTHING)["outcome"]).get("", 0)
-    if waiting:
-        command = render.render_command(f"insightv assess --project {store.file}")
-        is_or_are = "is" if waiting == 1 else "are"
-        return f"{render.plural(waiting, 'path')} {is_or_are} not judged yet. Judge them: {command}"
-    filter = PathFilter(outcome="wrong", score_low=81)
-    number = dict(facet_counts(store, filter)["outcome"]).get("wrong")
-    if number:
-        link = f'<a href="{escape(address(filter))}">{render.plural(number, "wrong answer")} with a score above 80</a>'
-        return f"Every path is judged. Look first at {link}: there the judge may have missed something."
-    return f'Every path is judged. <a href="{escape(address(EVERYTHING))}">Browse the best of them</a>.'
 
 
 def render_funnel(counts: Mapping[str, int]) -> str:
@@ -171,24 +155,17 @@ def render_models(store: Store) -> str:
     return f"<section><h2>Models</h2>{render.render_table(heads, rows, 'Models')}</section>"
 
 
-def recent_runs(store: Store) -> list[dict]:
-    """Return the runs that were worked on last, newest first."""
-    return store.rows(
-        "SELECT runs.id, stage, name, status, done, total, updated, message FROM runs "
-        "LEFT JOIN models ON models.fingerprint = runs.model ORDER BY updated DESC LIMIT ?",
-        [RECENT],
-    )
-
-
-def render_runs(runs: list[dict]) -> str:
+def render_runs(runs: Sequence[RunRow]) -> str:
     """Return the newest runs as a table."""
     if not runs:
         return ""
     rows = [
         (
-            escape(run["stage"]), f'<code class="soft">{run["id"][: render.SHORT_ID]}</code>',
-            escape(run["name"] or "–"), escape(run["status"]),
-            f"{run['done']:,}" + (f" / {run['total']:,}" if run["total"] else ""), escape(ago(run["updated"])),
+            f'<a href="{link("runs", run=run.id)}">{escape(run.stage)}</a>',
+            f'<code class="soft">{escape(run.id[: render.SHORT_ID])}</code>', escape(run.model or "–"),
+            "killed" if run.alive is False else escape(run.status),
+            f"{run.done:,}" + (f" / {run.total:,}" if run.total else ""),
+            escape(ago(run.updated)),
         )
         for run in runs
     ]  # fmt: skip

@@ -3,8 +3,9 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 from app import render
 from insightv_core.errors import UserError
@@ -32,6 +33,16 @@ def address(filter: PathFilter, **more: str) -> str:
     """Return the address of a filtered view, or of an opened question where the filter names one."""
     # Not "page", which Gradio takes for one of its own.
     return "?" + "&".join(part for part in ("tab=browse", filter_to_query(filter), urlencode(more)) if part)
+
+
+def read_query(query: str) -> dict[str, str]:
+    """Return the values of an address by name; of several with one name the last."""
+    return {name: values[-1] for name, values in parse_qs(query.removeprefix("?")).items()}
+
+
+def link(tab: str, **values: object) -> str:
+    """Return the address of a page as an attribute's text; values that are None are left out."""
+    return escape("?" + urlencode({"tab": tab} | {name: value for name, value in values.items() if value is not None}))
 
 
 def explained(show: Callable[..., str]) -> Callable[..., str]:

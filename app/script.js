@@ -43,7 +43,7 @@ window.insightv = (() => {
     for (const link of document.querySelectorAll(".top [data-page]")) {
       link.dataset.page === name ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
     }
-    if (page.keeps && page.shown !== null) return;
+    if (page.keeps && page.shown !== null && !leavesChat()) return;
     document.body.classList.add("loading");
     let html;
     try {
@@ -55,7 +55,7 @@ window.insightv = (() => {
     document.body.classList.remove("loading");
     paint(page, html);
     scrollTo(0, y);
-    document.getElementById("parting")?.scrollIntoView({ block: "center" });
+    if (location.search.includes("compare=")) document.getElementById("parting")?.scrollIntoView({ block: "center" });
   }
 
   function paint(page, html) {
@@ -71,6 +71,7 @@ window.insightv = (() => {
       field.setSelectionRange(typing.at, typing.at);
     }
     rememberNeighbours(page.view);
+    if (page.keeps) openedChat();
     page.view.dispatchEvent(new CustomEvent("painted"));
   }
 
@@ -178,7 +179,7 @@ window.insightv = (() => {
 
   // -- chat ----------------------------------------------------------------------------------------------------------
 
-  const chat = { picture: "", busy: false };
+  const chat = { picture: "", busy: false, left: false };
   const chatPage = () => pages.get("chat");
   const part = (selector) => chatPage().view.querySelector(selector);
 
@@ -190,6 +191,8 @@ window.insightv = (() => {
     if (button.dataset.stop !== undefined) chatPage().trigger("stop", {});
     if (button.dataset.edit !== undefined) editStep(button);
     if (button.dataset.judge !== undefined) judgeAgain();
+    if (button.dataset.forget) listChats(chatPage().server.forget(button.dataset.forget));
+    if (button.dataset.restore) listChats(chatPage().server.restore(button.dataset.restore));
   });
   document.addEventListener("keydown", (event) => {
     if (event.target.id === "asked" && event.key === "Enter" && !event.shiftKey && !event.isComposing) {
@@ -254,7 +257,7 @@ window.insightv = (() => {
   }
 
   function begin(html) {
-    chat.busy = true;
+    [chat.busy, chat.left] = [true, false];
     part("[data-stop]").disabled = false;
     part("form.ask .main").disabled = true;
     if (html) part("#turn").innerHTML = html;
@@ -262,12 +265,44 @@ window.insightv = (() => {
   }
 
   function paintTurn(html) {
-    if (!html || !chatPage()?.view.querySelector("#turn")) return;
+    if (!html || chat.left || !chatPage()?.view.querySelector("#turn")) return;
     part("#turn").innerHTML = html;
     const phase = part("#turn .turn")?.dataset.phase;
     chat.busy = !(phase === undefined || ["done", "stopped", "failed"].includes(phase));
     part("[data-stop]").disabled = !chat.busy;
     part("form.ask .main").disabled = chat.busy;
+    if (!chat.busy) savedChat();
+  }
+
+  // -- earlier chats -------------------------------------------------------------------------------------------------
+
+  const shownChat = () => part("#turn .turn")?.dataset.chat;
+
+  // Another chat is asked for than the one on the page: what is being said is stopped, and no longer shown.
+  function leavesChat() {
+    const wanted = new URLSearchParams(location.search).get("chat");
+    if (!wanted || wanted === shownChat()) return false;
+    if (chat.busy) chatPage().trigger("stop", {});
+    [chat.busy, chat.left] = [false, true];
+    return true;
+  }
+
+  function openedChat() {
+    const turn = part("#turn .turn");
+    if (!turn) return;
+    chat.picture = `chat-${turn.dataset.chat}`;
+    showPicture(turn.dataset.source);
+    part("#asked").value = part("#turn .asked").textContent;
+  }
+
+  function savedChat() {
+    if (!shownChat()) return;
+    if (document.body.dataset.page === "chat") history.replaceState(history.state, "", `?tab=chat&chat=${shownChat()}`);
+    listChats(chatPage().server.history(location.search));
+  }
+
+  async function listChats(html) {
+    part(".history").innerHTML = await html;
   }
 
   function editStep(button) {
@@ -287,8 +322,8 @@ window.insightv = (() => {
     const contents = steps.map((step) => step.querySelector("textarea")?.value ?? step.querySelector("p").textContent);
     begin();
     part("[data-judge]").disabled = true;
-    chatPage().trigger("judge", { steps: contents });
+    chatPage().trigger("judge", { steps: contents, chat: shownChat() });
   }
 
-  return { add, start, go, paintTurn };
+  return { add, start, go, paint, paintTurn, pages };
 })();

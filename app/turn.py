@@ -39,6 +39,8 @@ class Turn:
     steps: tuple[Step, ...] = ()
     again: SummaryReply | Unparsed | None = None
     again_reply: Reply | None = None
+    chat: str | None = None  # where it is saved
+    image: str | None = None  # the picture's sha256 once it is stored
 
     def hear(self, speaker: str, event: Event) -> None:
         """Note what an agent says: text so far, whether it is whole, and the seconds since the reply before."""
@@ -82,12 +84,19 @@ def render_turn(turn: Turn) -> str:
     """Return a turn as far as it has come: the agents on the left, the base model beside them."""
     problem = render.render_problem(turn.problem) if turn.problem else ""
     return (
-        f'<div class="turn" data-phase="{turn.phase}"><div class="asked-head"><p class="asked">'
+        f'<div class="turn" data-phase="{turn.phase}"{saved_as(turn)}><div class="asked-head"><p class="asked">'
         f"{escape(turn.question.text)}</p>{render_known(turn)}</div>{problem}"
         f'<div class="agents"><div class="agent"><h2>Reasoning agent</h2>{render_chain(turn)}</div>'
         f'<div class="agent base"><h2>Base model <span class="soft">no reasoning</span></h2>{render_direct(turn)}</div>'
         f"</div>{render_verdicts(turn)}</div>"
     )
+
+
+def saved_as(turn: Turn) -> str:
+    """Return where a turn is saved, and its picture, as attributes for the script."""
+    if turn.chat is None or turn.image is None:
+        return ""
+    return f' data-chat="{escape(turn.chat)}" data-source="{render.picture_address(turn.image)}"'
 
 
 def render_chain(turn: Turn) -> str:

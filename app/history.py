@@ -1,0 +1,175 @@
+"""Earlier chats: turns of the app as turns of the store and back, and the list of them."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from html import escape
+from typing import TYPE_CHECKING
+
+from app import render
+from app.overview import ago
+from app.pages import link
+from app.turn import DONE, STOPPED, Turn
+from insightv_core.agents import Solution
+from insightv_core.images import store_image
+from insightv_core.parse import parse_step, parse_summary, write_step
+from insightv_core.records import Question, Step, StepRecord
+from insightv_core.store import Store
+from insightv_core.store.chats import Chat, ChatTurn, add_chat, add_image, add_turns, list_chats, load_chat
+from insightv_core.vlm import STOP, Reply
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+QUESTION, REASONING, SUMMARY, BASE, EDITOR = "question", "reasoning agent", "summary agent", "base model", "editor"
+LISTED, SHOWN = 60, 5
+
+
+def keep_turn(store: Store, turn: Turn, phase: str, models: dict[str, str]) -> None:
+    """Save a turn that ends in that phase as a chat of its own, or what was added to one that is saved already.
+
+    `models` names the model behind each speaker. A turn that was stopped before anything was said is not kept.
+    """
+    if turn.chat is not None:
+        add_turns(store, turn.chat, describe_edit(turn, models))
+    elif turn.replies:
+        image = turn.question.image or add_image(store, store_image(turn.picture, store.folder / "images"))
+        chat = uuid.uuid4().hex[:20]
+        add_chat(store, chat, turn.question.text, image, describe(turn, phase == STOPPED, models))
+        turn.chat, turn.image = chat, image
+
+
+def describe(turn: Turn, stopped: bool, models: dict[str, str]) -> list[ChatTurn]:
+    """Return a turn as what was said, by whom."""
+    asked = {"question": asdict(turn.question), "stopped": stopped}
+    said = [ChatTurn(QUESTION, turn.question.text, asked)]
+    replies = [reply for _, reply in sorted(turn.replies.items())]
+    solution = turn.solution
+    steps = solution.steps if solution else read_steps([text for text, _, _ in replies])
+    details: dict = {"model": models[REASONING], "replies": replies, "solved": solution is not None}
+    if solution:
+        details |= {
+            name: getattr(solution, name)
+            for name in ("truncated", "chain_answer", "reasoning_tokens", "reasoning_seconds")
+        }
+    said.append(ChatTurn(REASONING, write_steps(steps), details))
+    if solution:
+        names = ("verdict", "answer", "problem", "summary_tokens", "summary_seconds")
+        costs = {name: getattr(solution, name) for name in names}
+        said.append(ChatTurn(SUMMARY, solution.summary_raw, {"model": models[SUMMARY], **costs}))
+    if turn.direct:
+        said.append(ChatTurn(BASE, turn.direct.text, {"model": models[BASE], **cost_of(turn.direct)}))
+    return said
+
+
+def describe_edit(turn: Turn, models: dict[str, str]) -> list[ChatTurn]:
+    """Return what somebody made of the chain, and what the summary agent said of that."""
+    said = [ChatTurn(EDITOR, write_steps(turn.steps), {"edited": list(turn.edited)})]
+    if turn.again_reply:
+        said.append(ChatTurn(SUMMARY, turn.again_reply.text, {"model": models[SUMMARY], **cost_of(turn.again_reply)}))
+    return said
+
+
+def cost_of(reply: Reply) -> dict:
+    """Return what a reply cost."""
+    return {"tokens": reply.tokens, "seconds": reply.seconds}
+
+
+def write_steps(steps: Sequence[Step]) -> str:
+    """Return steps as JSON lines."""
+    return "\n".join(map(write_step, steps))
+
+
+def read_steps(lines: Sequence[str]) -> tuple[Step, ...]:
+    """Return the steps among lines."""
+    return tuple(step for step in map(parse_step, lines) if isinstance(step, Step))
+
+
+# -- and back ----------------------------------------------------------------------------------------------------------
+
+
+def restore_turn(store: Store, chat_id: str) -> Turn:
+    """Return a saved chat as a turn that can be shown, and whose chain can be edited and judged again."""
+    chat, said = load_chat(store, chat_id)
+    asked, reasoned = said[0], said[1]
+    known = {field.name for field in fields(Question)}
+    given = {name: value for name, value in asked.details["question"].items() if name in known}
+    question = Question(**given | {"options": tuple(given.get("options", ()))})
+    turn = Turn(question, open_picture(store, chat.image), STOPPED if asked.details["stopped"] else DONE)
+    turn.chat, turn.image = chat.id, chat.image
+    turn.replies = {place: tuple(reply) for place, reply in enumerate(reasoned.details["replies"])}
+    if reasoned.details["solved"]:
+        turn.solution = restore_solution(question.id, reasoned, next(each for each in said if each.speaker == SUMMARY))
+    for each in said:
+        if each.speaker == BASE:
+            turn.direct = restore_reply(each)
+    restore_edit(turn, said)
+    return turn
+
+
+def restore_solution(question: str, reasoned: ChatTurn, judged: ChatTurn) -> Solution:
+    """Return what both agents said."""
+    steps = read_steps(reasoned.content.splitlines())
+    one, other = reasoned.details, judged.details
+    return Solution(
+        question, tuple(StepRecord("", step, True, 0, None, 0.0) for step in steps), one["truncated"],
+        one["chain_answer"], other["verdict"], other["answer"], other["problem"], judged.content,
+        one["reasoning_tokens"], other["summary_tokens"], one["reasoning_seconds"], other["summary_seconds"],
+    )  # fmt: skip
+
+
+def restore_edit(turn: Turn, said: Sequence[ChatTurn]) -> None:
+    """Put the last edit of the chain back, with what the summary agent said of it."""
+    place = max((place for place, each in enumerate(said) if each.speaker == EDITOR), default=None)
+    if place is None:
+        return
+    turn.steps, turn.edited = read_steps(said[place].content.splitlines()), tuple(said[place].details["edited"])
+    if place + 1 < len(said):
+        turn.again_reply = restore_reply(said[place + 1])
+        turn.again = parse_summary(said[place + 1].content)
+
+
+def restore_reply(said: ChatTurn) -> Reply:
+    """Return a reply as far as it is shown again."""
+    return Reply(said.content, said.details["tokens"], None, STOP, said.details["seconds"])
+
+
+def open_picture(store: Store, sha256: str) -> "Image.Image":
+    """Return a picture of the project."""
+    from PIL import Image
+
+    picture = Image.open(store.image_file(sha256))
+    picture.load()
+    return picture
+
+
+# -- the list ----------------------------------------------------------------------------------------------------------
+
+
+def render_history(store: Store, notice: str = "") -> str:
+    """Return the earlier chats, newest first, with a way to delete each."""
+    lines = [render_chat_line(chat) for chat in list_chats(store, limit=LISTED)]
+    rest = lines[SHOWN:]
+    more = f"<summary>{len(rest)} more</summary><ul>{''.join(rest)}</ul>"
+    folded = f'<details class="fold">{more}</details>' if rest else ""
+    listed = f'<p class="label">Earlier chats</p><ul>{"".join(lines[:SHOWN])}</ul>{folded}' if lines else ""
+    return notice + listed
+
+
+def render_chat_line(chat: Chat) -> str:
+    """Return a chat as a line of the list."""
+    title, picture = escape(chat.title), render.picture_address(chat.image, 320)
+    return (
+        f'<li><a href="{link("chat", chat=chat.id)}" title="{title}"><img src="{picture}" alt="" loading="lazy">'
+        f'<span class="chat-title">{title}</span><span class="soft">{escape(ago(chat.created))}</span></a>'
+        f'<button class="quiet" type="button" data-forget="{escape(chat.id)}" aria-label="Delete the chat: {title}">'
+        "delete</button></li>"
+    )
+
+
+def render_deleted(chat: str, title: str) -> str:
+    """Return the word that a chat is deleted, with the way to undo that."""
+    return (
+        f'<p class="soft deleted" role="status">Deleted “{escape(title)}”. <button class="quiet" type="button" '
+        f'data-restore="{escape(chat)}">undo</button></p>'
+    )
