@@ -56,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     from insightv_core.commands.sft import add_sft_command
     from insightv_core.commands.show import add_show_command
     from insightv_core.commands.solve import add_solve_command
+    from insightv_core.commands.study import add_study_command
     from insightv_core.nano.commands import add_nano_commands
 
     parser = argparse.ArgumentParser(prog="insightv", description="Workbench for long-chain visual reasoning.")
@@ -71,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_sft_command(commands)
     add_dpo_command(commands)
     add_evaluate_command(commands)
+    add_study_command(commands)
     add_show_command(commands)
     add_solve_command(commands)
     add_app_command(commands)

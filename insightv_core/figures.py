@@ -1,6 +1,7 @@
 """Plotly figures, shared by the command line, the notebooks and the app."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,8 @@ from insightv_core.errors import UserError
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
+
+    from insightv_core.evaluate.statistics import PathTable, SystemReport
 
 # Okabe and Ito's colours: told apart by colour-blind readers too.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000", "#999999", "#7F3C8D")
@@ -222,5 +225,228 @@ def plot_yield(rows: list[dict]) -> "Figure":
     figure.update_yaxes(
         title_text="share that may be the wrong way round", rangemode="tozero", tickmode="auto", tickformat=".1%",
         showgrid=False, secondary_y=True,
+    )  # fmt: skip
+    return figure
+
+
+def plot_systems(reports: "Sequence[SystemReport]") -> "Figure":
+    """Plot the accuracy of evaluated systems as bars with their 95% intervals, the first system at the top."""
+    from plotly.graph_objects import Bar, Figure, Scatter
+
+    bars = Bar(
+        y=[each.system for each in reports], x=[each.accuracy.value for each in reports], orientation="h",
+        marker={"color": [COLORS[8] if each.difference is None else COLORS[0] for each in reports]},
+        error_x={
+            "type": "data", "symmetric": False,
+            "array": [each.accuracy.high - each.accuracy.value for each in reports],
+            "arrayminus": [each.accuracy.value - each.accuracy.low for each in reports],
+        },
+        customdata=[[each.accuracy.n, each.seeds, each.tokens] for each in reports],
+        hovertemplate="%{y}: %{x:.3f}<br>%{customdata[0]} questions, %{customdata[1]} seeds, "
+        "%{customdata[2]:.0f} tokens an answer<extra></extra>",
+    )  # fmt: skip
+    values = Scatter(
+        y=[each.system for each in reports], x=[each.accuracy.high for each in reports], mode="text",
+        text=[f"  {each.accuracy.value:.3f}" for each in reports], textposition="middle right", hoverinfo="skip",
+        cliponaxis=False,
+    )  # fmt: skip
+    figure = Figure([bars, values])
+    count = f", n = {max(each.accuracy.n for each in reports)}" if reports else ""
+    figure.update_layout(
+        title=f"Right answers with 95% intervals{count}; the baseline is grey", template="plotly_white",
+        height=140 + 32 * len(reports), margin={"l": 330, "r": 70}, xaxis_title="accuracy", showlegend=False,
+    )  # fmt: skip
+    figure.update_xaxes(rangemode="tozero")
+    figure.update_yaxes(autorange="reversed")
+    return figure
+
+
+def plot_paths(tables: "Sequence[PathTable]") -> "Figure":
+    """Plot for each system how often path and answer are right, as two by two shares (the paper's Figure 6)."""
+    from plotly.graph_objects import Heatmap
+    from plotly.subplots import make_subplots
+
+    columns = min(3, len(tables))
+    lines = -(-len(tables) // columns)
+    figure = make_subplots(
+        lines, columns, subplot_titles=[each.system for each in tables], horizontal_spacing=0.12,
+        vertical_spacing=0.35 / lines,
+    )  # fmt: skip
+    for place, each in enumerate(tables):
+        counts = [[each.answer_only, each.neither], [each.both, each.path_only]]
+        total = max(1, sum(map(sum, counts)))
+        shares = [[count / total for count in row] for row in counts]
+        text = [[f"{count / total:.1%}<br>n = {count}" for count in row] for row in counts]
+        heat = Heatmap(
+            z=shares, x=["answer right", "answer not right"], y=["path wrong", "path right"], text=text,
+            texttemplate="%{text}", colorscale="Blues", zmin=0, zmax=1, showscale=False, hoverinfo="skip",
+        )  # fmt: skip
+        figure.add_trace(heat, place // columns + 1, place % columns + 1)
+    deciders = ", ".join(sorted({each.by for each in tables}))
+    figure.update_layout(
+        title=f"Right path and right answer; paths judged by {deciders}", template="plotly_white",
+        height=120 + 240 * lines,
+    )  # fmt: skip
+    return figure
+
+
+def plot_scaling(points: list[dict]) -> "Figure":
+    """Plot accuracy over the share of the reasoning set, with 95% intervals (the paper's Figure 4).
+
+    `points` have share, accuracy, low, high and n.
+    """
+    from plotly.graph_objects import Figure, Scatter
+
+    line = Scatter(
+        x=[100 * each["share"] for each in points], y=[each["accuracy"] for each in points], mode="lines+markers",
+        line={"color": COLORS[0], "width": 2},
+        error_y={
+            "type": "data", "symmetric": False, "array": [each["high"] - each["accuracy"] for each in points],
+            "arrayminus": [each["accuracy"] - each["low"] for each in points],
+        },
+        hovertemplate="%{x:g}%: %{y:.3f}<extra></extra>",
+    )  # fmt: skip
+    figure = Figure(line)
+    figure.update_layout(
+        title=f"Both agents by the share of the reasoning set, n = {points[0]['n']}" if points else "No share measured",
+        template="plotly_white", height=440, xaxis_title="share of the reasoning set (%)", yaxis_title="accuracy",
+    )  # fmt: skip
+    figure.update_xaxes(type="log", tickvals=[100 * each["share"] for each in points])
+    return figure
+
+
+def plot_prompt_cost(prompt: int, step: int, steps: int, paths: int) -> "Figure":
+    """Plot the tokens that pass a model for some paths of so many steps each, in three ways of writing them.
+
+    Once more from the start at every turn, with the chain so far kept, and with the prompt shared by the paths as well.
+    """
+    from plotly.graph_objects import Figure, Scatter
+
+    counts = list(range(1, steps + 1))
+    ways = {
+        "everything again at every turn": [
+            paths * (n * step + sum(prompt + t * step for t in range(n))) for n in counts
+        ],
+        "the chain so far is kept": [paths * (prompt + n * step) for n in counts],
+        "and the paths share the prompt": [prompt + paths * n * step for n in counts],
+    }
+    figure = Figure()
+    for place, (name, tokens) in enumerate(ways.items()):
+        line = {"color": COLORS[place], "width": 2}
+        figure.add_trace(Scatter(x=counts, y=tokens, name=name, mode="lines+markers", line=line))
+    figure.update_layout(
+        title=f"Tokens through the model for {paths} paths: prompt {prompt}, {step} a step",
+        template="plotly_white", height=420, xaxis_title="steps of each path", yaxis_title="tokens through the model",
+    )  # fmt: skip
+    figure.update_yaxes(rangemode="tozero")
+    return figure
+
+
+def plot_separation(separation: float) -> "Figure":
+    """Plot what an imagined judge's scores would look like whose means for sound and flawed paths lie so far apart.
+
+    `separation` is in standard deviations; the area under the curve that follows from it is in the title.
+    """
+    import numpy as np
+    from plotly.graph_objects import Figure, Scatter
+    from scipy.stats import norm
+
+    scores = np.linspace(1, 100, 200)
+    figure = Figure()
+    for place, (name, sign) in enumerate((("sound", 1), ("flawed", -1))):
+        density = norm.pdf(scores, 50 + sign * separation * 7.5, 15)
+        line = {"color": COLORS[place], "width": 2}
+        figure.add_trace(Scatter(x=scores, y=density, name=name, mode="lines", fill="tozeroy", line=line))
+    figure.update_layout(
+        title=f"An imagined judge, {separation:g} standard deviations apart: AUC {norm.cdf(separation / 2**0.5):.2f}",
+        template="plotly_white", height=360, xaxis_title="score", yaxis_title="density of paths",
+    )  # fmt: skip
+    return figure
+
+
+def plot_counts(counts: "dict[str, dict[str, int]]", title: str) -> "Figure":
+    """Plot counts as stacked bars: for each bar the number of each kind."""
+    from plotly.graph_objects import Bar, Figure
+
+    kinds = list(dict.fromkeys(kind for each in counts.values() for kind in each))
+    figure = Figure(
+        [
+            Bar(
+                x=list(counts), y=[each.get(kind, 0) for each in counts.values()], name=kind,
+                marker_color=COLORS[place % len(COLORS)],
+            )
+            for place, kind in enumerate(kinds)
+        ]
+    )  # fmt: skip
+    figure.update_layout(title=title, template="plotly_white", barmode="stack", height=400, yaxis_title="rows")
+    return figure
+
+
+def plot_preference_loss(betas: "Sequence[float]") -> "Figure":
+    """Plot the loss of DPO and how hard a pair still pulls over how far it has moved, for values of beta.
+
+    What has moved is log-probability, in nats: of the chosen chain less of the rejected one, each against the
+    reference. A pair pulls by the chance that the model still gives the rejected chain; its gradient is beta times it.
+    """
+    import numpy as np
+    from plotly.graph_objects import Scatter
+    from plotly.subplots import make_subplots
+
+    moved = np.linspace(-40, 40, 161)
+    figure = make_subplots(1, 2, subplot_titles=("Loss of a pair", "How hard it still pulls"))
+    for place, beta in enumerate(betas):
+        line = {"color": COLORS[place % len(COLORS)], "width": 2}
+        loss, pull = np.logaddexp(0, -beta * moved), np.exp(-np.logaddexp(0, beta * moved))
+        for column, values in ((1, loss), (2, pull)):
+            trace = Scatter(x=moved, y=values, name=f"beta {beta:g}", mode="lines", line=line, showlegend=column == 1)
+            figure.add_trace(trace, 1, column)
+    figure.update_layout(template="plotly_white", height=400)
+    figure.update_xaxes(title_text="moved (nats)")
+    figure.update_yaxes(range=[0, 1.05], row=1, col=2)
+    return figure
+
+
+def plot_moves(moves: "dict[str, list[tuple[float, float]]]") -> "Figure":
+    """Plot how far training moved the log-probabilities of chosen and rejected chains, a group for each training run.
+
+    A point is a pair: (chosen, rejected), each less the log-probability under the reference. Above the dotted line the
+    rejected chain gained on the chosen one.
+    """
+    from plotly.graph_objects import Figure, Scatter
+
+    figure = Figure()
+    for place, (name, pairs) in enumerate(moves.items()):
+        marker = {"color": COLORS[place % len(COLORS)], "size": 8, "opacity": 0.7}
+        x, y = [each[0] for each in pairs], [each[1] for each in pairs]
+        figure.add_trace(Scatter(x=x, y=y, name=f"{name}, n = {len(pairs)}", mode="markers", marker=marker))
+    ends = [value for pairs in moves.values() for pair in pairs for value in pair] or [0.0]
+    line = {"color": COLORS[8], "dash": "dot"}
+    figure.add_trace(Scatter(x=[min(ends), max(ends)], y=[min(ends), max(ends)], mode="lines", line=line, name="equal"))
+    figure.update_layout(
+        title="What training did to each pair", template="plotly_white", height=440,
+        xaxis_title="chosen chain (nats)", yaxis_title="rejected chain (nats)",
+    )  # fmt: skip
+    return figure
+
+
+def plot_memory(billions: float, rank: int = 16) -> "Figure":
+    """Plot the memory that weights, gradients and AdamW need for a model of so many parameters, without activations.
+
+    In bfloat16 with float32 moments and master weights: 2 bytes a parameter to run, 16 to train. An adapter's share of
+    the parameters is taken as 0.05% for each unit of rank.
+    """
+    from plotly.graph_objects import Bar, Figure
+
+    adapter = billions * 0.0005 * rank
+    needs = {"run": 2 * billions, f"train a LoRA of rank {rank}": 2 * billions + 16 * adapter, "train all weights":
+             16 * billions}  # fmt: skip
+    bars = Bar(
+        x=list(needs), y=list(needs.values()), text=[f"{each:.0f} GB" for each in needs.values()],
+        marker_color=COLORS[0],
+    )  # fmt: skip
+    figure = Figure(bars)
+    figure.update_layout(
+        title=f"Memory for {billions:g} billion parameters, without activations", template="plotly_white", height=380,
+        yaxis_title="GB",
     )  # fmt: skip
     return figure

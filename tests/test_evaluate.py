@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from insightv_core import prompts
 from insightv_core.agents import Agent
 from insightv_core.cli import main
-from insightv_core.commands import evaluate as command
 from insightv_core.evaluate import (
     BLANK,
     SHUFFLED,
@@ -29,6 +28,7 @@ from insightv_core.evaluate import (
     with_pictures,
     write_markdown,
 )
+from insightv_core.evaluate.plan import answer_missing
 from insightv_core.generate import CHAIN
 from insightv_core.parse import SummaryReply, write_answer, write_step, write_summary
 from insightv_core.records import Question, Run, Step
@@ -118,7 +118,7 @@ def test_an_evaluation_continues_where_it_stopped(tmp_path):
         store.start_run(Run("e" * 20, "evaluate", None, "1", {}, "0"))
         system = direct(replying(script))
         add_answers(store, "e" * 20, "t", "direct", system(ITEMS[:2]))
-        assert sum(command.answer_missing(store, "e" * 20, "t", "direct", ITEMS, system)) == 4
+        assert sum(answer_missing(store, "e" * 20, "t", "direct", ITEMS, system)) == 4
         assert asked == ["q0", "q1", "q2", "q3"]
         found = load_answers(store, "e" * 20, "t", "direct")
     assert [each.item for each in found] == ["q0", "q1", "q2", "q3"]

@@ -1,12 +1,20 @@
 """`insightv evaluate`: base model, thinking aloud and the two agents on the same held-out questions."""
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from insightv_core import __version__, prompts
-from insightv_core.agents import Agent, SolveSettings
+from insightv_core.agents import Agent
+from insightv_core.benchmarks import BENCHMARKS as PUBLIC
+from insightv_core.benchmarks import (
+    Loaded,
+    describe_benchmark,
+    load_benchmark,
+    report_scores,
+    score_planned,
+    write_totals,
+)
 from insightv_core.commands.common import (
     add_command,
     add_model_options,
@@ -20,29 +28,13 @@ from insightv_core.commands.common import (
     stop_on_signal,
 )
 from insightv_core.errors import UserError
-from insightv_core.evaluate import (
-    AS_IT_IS,
-    BLANK,
-    SHUFFLED,
-    Item,
-    System,
-    chain_alone,
-    direct,
-    held_out_items,
-    report,
-    thinking,
-    two_agents,
-    with_pictures,
-    write_markdown,
-)
-from insightv_core.generate import CHAIN, GenerateSettings
-from insightv_core.records import Answered, Run, Sampling, identify
+from insightv_core.evaluate import Item, held_out_items, report, write_markdown
+from insightv_core.evaluate.plan import Planned, carry_out, list_policies, plan_agents, plan_base, plan_pair
+from insightv_core.records import Run, identify
 from insightv_core.store import Store
-from insightv_core.store.evaluations import add_answers, load_answers
+from insightv_core.store.evaluations import load_answers
 
-TOGETHER = 64  # items between two saves
-BENCHMARKS = ("reasoning", "perception")
-CONTROLS = {BLANK: "blank picture", SHUFFLED: "picture of another question"}
+BENCHMARKS = ("reasoning", "perception", *PUBLIC)
 
 
 def add_evaluate_command(commands) -> None:
@@ -54,53 +46,85 @@ def add_evaluate_command(commands) -> None:
     )  # fmt: skip
     add_project_options(parser)
     add_model_options(parser, default="nano-base")
-    parser.add_argument("--benchmark", choices=BENCHMARKS, default="reasoning", help="families of scenes (%(default)s)")
-    parser.add_argument("--n", type=positive, default=200, help="questions (%(default)s)")
+    parser.add_argument(
+        "--benchmark", choices=BENCHMARKS, default="reasoning", metavar="NAME",
+        help=f"families of scenes, reasoning or perception, or a public one: {', '.join(PUBLIC)} (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", metavar="FOLDER",
+        help="a public benchmark's questions: a folder that datasets saved, a Parquet file or a hub id (its own)",
+    )  # fmt: skip
+    parser.add_argument("--split", help="split of a public benchmark (the one that is usually reported)")
+    parser.add_argument(
+        "--n", type=positive, default=200, help="questions, of a public benchmark the first (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="decides the scenes (%(default)s)")
     parser.add_argument("--reason-adapter", metavar="FOLDER", help="of the reasoning agent (the project's newest)")
     parser.add_argument("--summary-adapter", metavar="FOLDER", help="of the summary agent (the project's newest)")
     parser.add_argument("--no-agents", action="store_true", help="the base model alone")
-    parser.add_argument("--controls", action="store_true", help="also blank pictures and those of other questions")
+    parser.add_argument("--controls", action="store_true", help="also pictures and chains taken away or exchanged")
+    parser.add_argument("--rounds", action="store_true", help="also the reasoning agent before each round of DPO")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table into a file as well")
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """Let every system answer and print the table."""
-    from insightv_core.nano.world import PERCEPTION, REASONING
-
-    families = REASONING if options.benchmark == "reasoning" else PERCEPTION
+    public = PUBLIC.get(options.benchmark)
     with open_project(options) as store:
         folders = find_folders(store, options)
+        items, loaded = load_items(store, options)
         vlm = load_model(options)
-        systems = list_systems(vlm, folders, controls=options.controls)
+        systems = list_systems(store, vlm, folders, controls=options.controls, rounds=options.rounds)
         described = {"adapters": [fingerprint(folder) for folder in folders], "seed": options.seed, "n": options.n}
+        if public:
+            systems = [score_planned(each, public) for each in systems]
+            described |= {"data": options.data, "split": options.split}
         name = identify("evaluate", vlm.version.fingerprint, prompts.PROMPT_VERSION, options.benchmark, described)
         run = Run(name, "evaluate", vlm.version, prompts.PROMPT_VERSION, described, __version__)
-        items = held_out_items(options.n, seed=options.seed, families=families)
         total = len(items) * len(systems)
         store.start_run(run, total=total, command=command_line())
         with stop_on_signal() as stopped:
             bar = progress_bar(total, "answers", quiet=options.json)
-            for system, (pictures, answer) in systems.items():
-                shown = with_pictures(items, pictures)
-                for count in answer_missing(store, run.id, options.benchmark, system, shown, answer):
+            for planned in systems:
+                for count in carry_out(store, run.id, options.benchmark, planned, items):
                     bar.update(count)
                     if stopped():
                         break
+                if stopped():
+                    break
             bar.close()
-        found = {system: load_answers(store, run.id, options.benchmark, system) for system in systems}
+        found = {each.name: load_answers(store, run.id, options.benchmark, each.name) for each in systems}
         status = "done" if sum(map(len, found.values())) == total else "stopped"
         store.end_run(run.id, status, done=sum(map(len, found.values())))
         first = next(iter(found.values()))
         reports = [
-            report(each, system, options.benchmark, against=() if each is first else first)
+            (report_scores if public else report)(
+                each, system, options.benchmark, against=() if each is first else first
+            )
             for system, each in found.items()
         ]
         table = write_markdown(reports)
+        more = describe_benchmark(public, loaded, found) if public and loaded else {}
+        if more:
+            table = f"{table}\n\n{write_totals(more)}"
         if options.markdown:
             options.markdown.write_text(table + "\n")
-        print_result(options, {"run": run.id, "systems": [asdict(each) for each in reports]}, table)
+        print_result(options, {"run": run.id, "systems": [asdict(each) for each in reports]} | more, table)
     return 0 if status == "done" else 130
+
+
+def load_items(store: Store, options: argparse.Namespace) -> tuple[list[Item], Loaded | None]:
+    """Return the questions to ask, and for a public benchmark what was loaded."""
+    from insightv_core.nano.world import PERCEPTION, REASONING
+
+    if options.benchmark in PUBLIC:
+        images = store.folder / "benchmarks"
+        loaded = load_benchmark(options.benchmark, images, options.data, split=options.split, limit=options.n)
+        return list(loaded.items), loaded
+    if options.data or options.split:
+        raise UserError("--data and --split say where a public benchmark lies: name it with --benchmark")
+    families = REASONING if options.benchmark == "reasoning" else PERCEPTION
+    return held_out_items(options.n, seed=options.seed, families=families), None
 
 
 def find_folders(store: Store, options: argparse.Namespace) -> list[str]:
@@ -124,33 +148,14 @@ def fingerprint(folder: str) -> str:
     return hash_files(Path(folder))
 
 
-def list_systems(vlm, folders: list[str], *, controls: bool) -> dict[str, tuple[str, System]]:
-    """Return for each system what pictures it is shown, and how it answers; the first is what others compare with."""
-    base = Agent(vlm)
-    systems = {"base, direct": (AS_IT_IS, direct(base)), "base, thinking aloud": (AS_IT_IS, thinking(base))}
+def list_systems(
+    store: Store, vlm, folders: list[str], *, controls: bool = False, rounds: bool = False
+) -> list[Planned]:
+    """Return the systems to run; the first is what others are compared with."""
+    systems = plan_base(Agent(vlm), controls=controls)
     if folders:
         reasoning, summary = (Agent(vlm, folder) for folder in folders)
-        settings = SolveSettings(GenerateSettings(Sampling((0.0,)), style=CHAIN))
-        systems |= {
-            "summary agent, no chain": (AS_IT_IS, direct(summary)),
-            "reasoning agent alone": (AS_IT_IS, chain_alone(reasoning, settings)),
-            "two agents": (AS_IT_IS, two_agents(reasoning, summary, settings)),
-        }
-    last = list(systems)[-1]
-    if controls:
-        systems |= {f"{last}, {words}": (control, systems[last][1]) for control, words in CONTROLS.items()}
+        systems += plan_agents(reasoning, summary, controls=controls)
+        policies = list_policies(store, fingerprint(folders[0]))[:-1] if rounds else []
+        systems += [plan_pair(name, Agent(vlm, folder), summary) for name, folder in policies]
     return systems
-
-
-def answer_missing(
-    store: Store, run: str, benchmark: str, system: str, items: list[Item], answer: System
-) -> Iterator[int]:
-    """Answer what is not answered yet, some items at a time; yield how many were done or there already."""
-    done = {each.item for each in load_answers(store, run, benchmark, system)}
-    if done:
-        yield len(done)
-    left = [item for item in items if item.question.id not in done]
-    for start in range(0, len(left), TOGETHER):
-        answered: list[Answered] = list(answer(left[start : start + TOGETHER]))
-        add_answers(store, run, benchmark, system, answered)
-        yield len(answered)
