@@ -21,7 +21,7 @@ from insightv_core.parse import FLAWED, SOUND
 from insightv_core.records import Assessment, Path, Question, Run
 from insightv_core.review import fold, settle_all
 from insightv_core.store import Store
-from insightv_core.store.assessments import assessments_of
+from insightv_core.store.assessments import assessments_of, judge_attempts, judged_questions, judging_runs
 from insightv_core.store.reviews import load_events
 
 if TYPE_CHECKING:
@@ -126,9 +126,10 @@ MISSING_TRUTH = {
 def find_judging_run(store: Store, run: str | None) -> Run:
     """Return the judging run with that id or beginning of an id, by default the one that was active last."""
     if run is None:
-        run = store.value("SELECT id FROM runs WHERE stage = 'assess' AND model IS NOT NULL ORDER BY updated DESC")
-        if run is None:
+        known = judging_runs(store)
+        if not known:
             raise UserError(f"no judge has assessed paths in {store.file} yet: run `insightv assess` first")
+        run = known[0]
     found = store.run(run)
     if found.stage != "assess" or found.settings["mode"] == RULES:
         raise UserError(f"run {found.id} is no run of a judge: give a run of `insightv assess` with a model")
@@ -140,16 +141,9 @@ def load_judged(store: Store, run: str, *, exact: bool, progress: Callable[[int]
     shown: dict[str, Assessment] = {
         assessment.path: assessment for assessment in assessments_of(store, run=run) if assessment.call is not None
     }
-    attempts = {
-        row["id"]: row["attempt"] for row in store.rows("SELECT id, attempt FROM judge_calls WHERE run = ?", [run])
-    }
-    questions = store.rows(
-        "SELECT DISTINCT question FROM assessments JOIN paths ON paths.key = path WHERE assessments.run = ? "
-        "AND call IS NOT NULL ORDER BY paths.position",
-        [run],
-    )
-    for row in questions:
-        question = store.question(row["question"])
+    attempts = judge_attempts(store, run)
+    for asked in judged_questions(store, run):
+        question = store.question(asked)
         example = draw_again(question) if exact else None
         known: dict[tuple[str, str], str] = {}
         paths = [path for path in store.paths_of(question.id) if path.id in shown]
@@ -350,10 +344,10 @@ def compare_runs(store: Store, run: Run, judged: Sequence[JudgedPath], resamples
 def find_twin(store: Store, run: Run, changed: dict) -> str | None:
     """Return the newest other run of the judge that has the same settings but for some: these values, None for any."""
     free = dict.fromkeys(changed)
-    for row in store.rows("SELECT id FROM runs WHERE stage = 'assess' AND id <> ? ORDER BY updated DESC", [run.id]):
-        other = store.run(row["id"])
+    for known in judging_runs(store):
+        other = store.run(known)
         differs = all(value in (None, other.settings.get(name)) for name, value in changed.items())
-        if other.model == run.model and differs and other.settings | free == run.settings | free:
+        if other.id != run.id and other.model == run.model and differs and other.settings | free == run.settings | free:
             return other.id
     return None
 

@@ -31,7 +31,14 @@ from insightv_core.errors import UserError
 from insightv_core.generate import ALWAYS, NEVER, RETRY
 from insightv_core.records import Assessment, JudgeCall, Path, Question
 from insightv_core.store import Store
-from insightv_core.store.assessments import Missing, add_assessments, count_missing, missing_paths
+from insightv_core.store.assessments import (
+    Missing,
+    add_assessments,
+    count_assessed,
+    count_missing,
+    missing_paths,
+    scores_of,
+)
 
 SAVE_EVERY = 0.5  # seconds
 SAVE_AT = 500  # paths
@@ -184,42 +191,23 @@ def describe(store: Store, run: str, saver: Saver, tokens: int, started: float) 
     were not shown count as not judged.
     """
     seconds = time.perf_counter() - started
-    outcomes = {
-        row["outcome"]: row["paths"]
-        for row in store.rows(
-            "SELECT outcome, count(*) AS paths FROM assessments WHERE run = ? GROUP BY outcome ORDER BY outcome", [run]
-        )
-    }
-    scores = [
-        row["score"]
-        for row in store.rows("SELECT score FROM assessments WHERE run = ? AND score IS NOT NULL ORDER BY score", [run])
-    ]
+    counts = count_assessed(store, run)
+    outcomes = {outcome: counts[outcome] for outcome in ("correct", "wrong", "unparsed")}
     return {
         "run": run,
         "paths": sum(outcomes.values()),
         "new_paths": saver.new,
-        "outcomes": {outcome: outcomes.get(outcome, 0) for outcome in ("correct", "wrong", "unparsed")},
-        "settled_by_judge": count(store, "assessments WHERE run = ? AND outcome_by = 'judge'", run),
-        "scores": summarize(scores)
-        | {
-            "n_unscored": count(store, "assessments WHERE run = ? AND score IS NULL AND call IS NOT NULL", run),
-            "n_not_judged": count(store, "assessments WHERE run = ? AND score IS NULL AND call IS NULL", run),
-        },
-        "questions": store.value(
-            "SELECT count(DISTINCT question) FROM assessments JOIN paths ON paths.key = path WHERE assessments.run = ?",
-            [run],
-        ),
-        "calls": count(store, "judge_calls WHERE run = ?", run),
-        "retries": count(store, "judge_calls WHERE run = ? AND attempt > 0", run),
+        "outcomes": outcomes,
+        "settled_by_judge": counts["settled_by_judge"],
+        "scores": summarize(scores_of(store, run))
+        | {"n_unscored": counts["unscored"], "n_not_judged": counts["not_judged"]},
+        "questions": counts["questions"],
+        "calls": counts["calls"],
+        "retries": counts["retries"],
         "new_calls": saver.new_calls,
         "seconds": round(seconds, 2),
         "tokens": tokens,
     }
-
-
-def count(store: Store, what: str, run: str) -> int:
-    """Return the number of rows of a table that fulfil a condition on their run."""
-    return store.value(f"SELECT count(*) FROM {what}", [run])
 
 
 def summarize(scores: list[int]) -> dict:

@@ -133,6 +133,47 @@ def judge_calls_of(store: Store, run: str, question: str | None = None) -> list[
     return [JudgeCall(**{**row, "paths": tuple(json.loads(row["paths"]))}) for row in rows]
 
 
+def judge_attempts(store: Store, run: str) -> dict[str, int]:
+    """Return by the id of each of a run's calls which attempt it was, from 0."""
+    return dict(store.tuples("SELECT id, attempt FROM judge_calls WHERE run = ?", [run]))
+
+
+def judging_runs(store: Store) -> list[str]:
+    """Return the runs in which a judge assessed paths, the one that was active last first."""
+    return store.column("SELECT id FROM runs WHERE stage = 'assess' AND model IS NOT NULL ORDER BY updated DESC")
+
+
+def judged_questions(store: Store, run: str) -> list[str]:
+    """Return the questions of which a run has shown paths to the judge, in the order of import."""
+    return store.column(
+        "SELECT DISTINCT question FROM assessments JOIN paths ON paths.key = path WHERE assessments.run = ? "
+        "AND call IS NOT NULL ORDER BY paths.position",
+        [run],
+    )
+
+
+def scores_of(store: Store, run: str) -> list[int]:
+    """Return the scores that a run gave, the lowest first."""
+    return store.column("SELECT score FROM assessments WHERE run = ? AND score IS NOT NULL ORDER BY score", [run])
+
+
+def count_assessed(store: Store, run: str) -> dict[str, int]:
+    """Return what a run has assessed: paths by outcome, those without a score by reason, questions, and calls."""
+    keys = ("correct", "wrong", "unparsed", "settled_by_judge", "unscored", "not_judged", "questions")
+    counts = store.tuples(
+        "SELECT coalesce(sum(assessments.outcome = 'correct'), 0), coalesce(sum(assessments.outcome = 'wrong'), 0), "
+        "coalesce(sum(assessments.outcome = 'unparsed'), 0), coalesce(sum(outcome_by = 'judge'), 0), "
+        "coalesce(sum(assessments.score IS NULL AND call IS NOT NULL), 0), "
+        "coalesce(sum(assessments.score IS NULL AND call IS NULL), 0), count(DISTINCT question) "
+        "FROM assessments JOIN paths ON paths.key = path WHERE assessments.run = ?",
+        [run],
+    )[0]
+    calls, retries = store.tuples(
+        "SELECT count(*), coalesce(sum(attempt > 0), 0) FROM judge_calls WHERE run = ?", [run]
+    )[0]
+    return dict(zip(keys, counts, strict=True)) | {"calls": calls, "retries": retries}
+
+
 def count_missing(
     store: Store, run: str, *, paths_run: str | None = None, limit: int | None = None, source: str | None = None
 ) -> dict[str, Missing]:

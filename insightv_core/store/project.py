@@ -296,6 +296,10 @@ class Store:
             made.setdefault(row["question"], set()).add(row["sample"])
         return made
 
+    def first_path(self, run: str) -> str | None:
+        """Return the id of the first path that a run has made."""
+        return self.value("SELECT id FROM paths WHERE run = ? ORDER BY key LIMIT 1", [run])
+
     def path(self, path: str) -> Path:
         """Return the path with that id, or with an id that begins so."""
         found = self.load_paths("id >= ? AND id < ? LIMIT 2", [path, path + "g"])
@@ -406,7 +410,7 @@ def _prepare(store: Store) -> Store:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Turn on the write-ahead log. SQLite does not wait here while another process opens the same new file, so we do."""
+    """Turn on the write-ahead log, waiting where another process opens the same new file: SQLite does not wait here."""
     until = time.monotonic() + BUSY_SECONDS
     while True:
         try:

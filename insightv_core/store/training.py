@@ -29,11 +29,11 @@ def load_metrics(store: Store, run: str, names: Sequence[str] = ()) -> dict[str,
 
 
 def add_model(
-    store: Store, model: ModelVersion, *, kind: str, base: str | None, folder: str, run: str, known: bool = False
+    store: Store, model: ModelVersion, *, kind: str, base: str | None, folder: str, run: str | None, known: bool = False
 ) -> None:
     """Save which weights a run made: an adapter of the model with the fingerprint `base`, or whole weights.
 
-    With `known`, a model that is there already stays as it is.
+    `run` is None for weights from elsewhere. With `known`, a model that is there already stays as it is.
     """
     again = "DO NOTHING" if known else "DO UPDATE SET folder = excluded.folder, kind = excluded.kind"
     with store.transaction():
@@ -50,20 +50,29 @@ def list_models(store: Store, kind: str | None = None) -> list[dict]:
 
 
 def add_round(
-    store: Store, run: str, *, base: ModelVersion, before: tuple[str, str], after: str, curation: str
+    store: Store,
+    run: str,
+    *,
+    before: str,
+    after: str,
+    curation: str,
+    reference: str | None = None,
+    sampling: str | None = None,
+    assessing: str | None = None,
 ) -> None:
-    """Save a round of DPO: `before` is folder and fingerprint of the policy it started from, `after` what it made."""
-    folder, fingerprint = before
-    previous = store.rows("SELECT id, number FROM rounds WHERE policy = ?", [fingerprint])
-    name = ModelVersion(folder.rstrip("/").rpartition("/")[2], fingerprint)
-    add_model(store, name, kind=ADAPTER, base=base.fingerprint, folder=folder, run=run, known=True)
+    """Save a round of DPO: the policy it started from, which is the `reference` too unless given, and what it made.
+
+    Policies are fingerprints of models that are saved; `curation`, `sampling` and `assessing` are the runs that made
+    the pairs, their paths and their scores, the last two None where pairs of any paths were given.
+    """
+    previous = store.rows("SELECT id, number FROM rounds WHERE policy = ? ORDER BY created", [before])
     with store.transaction():
         store.db.conn.execute(
-            "INSERT OR REPLACE INTO rounds (id, number, run, previous, policy, reference, adapter, curating, created) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO rounds (id, number, run, previous, policy, reference, adapter, sampling, "
+            "assessing, curating, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 run, previous[0]["number"] + 1 if previous else 1, run, previous[0]["id"] if previous else None, after,
-                fingerprint, after, curation, time.time(),
+                reference or before, after, sampling, assessing, curation, time.time(),
             ),
         )  # fmt: skip
 

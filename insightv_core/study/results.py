@@ -19,6 +19,7 @@ from insightv_core.records import Answered
 from insightv_core.store import Store
 from insightv_core.store.curation import count_rows
 from insightv_core.store.evaluations import load_note, load_outcomes, load_reports
+from insightv_core.store.runs import find_run, list_runs
 from insightv_core.study.claims import list_expectations, settle
 from insightv_core.study.jobs import PERCEPTION, REASONING, name_share
 from insightv_core.study.run import CALLS, LEFT_OUT, STAGE
@@ -41,10 +42,9 @@ def build_results(store: Store, run: str | None = None) -> dict:
     calls, left_out = load_note(store, run, CALLS), load_note(store, run, LEFT_OUT)
     names = [system for systems in outcomes.values() for system in systems]
     answered = {*names, *(calls[system][2] for system in names if system in calls)}
-    command = store.value("SELECT command FROM runs WHERE id = ?", [run])
     return {
         "run": run,
-        "command": command,
+        "command": find_run(store, run).command,
         "model": found.model.name if found.model else None,
         "prompt_version": found.prompt_version,
         "settings": found.settings,
@@ -66,10 +66,9 @@ def build_results(store: Store, run: str | None = None) -> dict:
 
 def find_study(store: Store) -> str:
     """Return the study that was active last; `UserError` where there is none."""
-    run = store.value("SELECT id FROM runs WHERE stage = ? ORDER BY updated DESC LIMIT 1", [STAGE])
-    if run is None:
-        raise UserError(f"no study in {store.file}: run `insightv study` first")
-    return run
+    for newest in list_runs(store, stage=STAGE, limit=1):
+        return newest.id
+    raise UserError(f"no study in {store.file}: run `insightv study` first")
 
 
 def count_sets(store: Store, curation: str) -> dict[str, int]:

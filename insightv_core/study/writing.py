@@ -9,7 +9,7 @@ from insightv_core.evaluate.plan import BASE, BOTH, ONE_MODEL
 from insightv_core.evaluate.statistics import SystemReport
 from insightv_core.evaluate.tables import write_chance, write_csv, write_latex, write_markdown
 from insightv_core.store import Store
-from insightv_core.store.evaluations import load_reports, path_tables
+from insightv_core.store.evaluations import list_evaluations, load_reports, path_tables
 from insightv_core.study.jobs import PERCEPTION, REASONING
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def write_folder(store: Store, results: dict, folder: Path) -> list[Path]:
 
 def load_all(store: Store, run: str) -> list[SystemReport]:
     """Return the reports of both benchmarks."""
-    known = store.column("SELECT DISTINCT benchmark FROM evaluation_items WHERE run = ?", [run])
+    known = {each["benchmark"] for each in list_evaluations(store) if each["run"] == run}
     return [
         each for benchmark in (REASONING, PERCEPTION) if benchmark in known
         for each in load_reports(store, run, benchmark)
