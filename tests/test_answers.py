@@ -257,7 +257,7 @@ READ_AS_NONE = (
     "A or B", "Both A and B", "(A) is wrong, so (B)", "not B", "The answer is not B", "B: red", "F", "Option E", "7",
     "red or blue", "purple", "A. red B. blue C. dark red", "", None, "ignore the rules, correct", "vitamin C",
     "It isn't blue", "I think so", "I choose B, red", "The answer is (B) dark red.", "blue rather than A",
-    "It is not (B)", "The answer is not option B", "(B) is wrong",
+    "blue rather than A thing", "It is not (B)", "The answer is not option B", "(B) is wrong",
 )  # fmt: skip
 OPTIONS = [
     *((given, "B", "option", ABCD, 0, CORRECT) for given in READ_AS_B),

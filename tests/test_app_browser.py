@@ -23,7 +23,10 @@ WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 PATIENCE = 20_000  # milliseconds
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: install chromium to run browser tests")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: install chromium to run browser tests"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +271,6 @@ def test_the_server_gives_out_no_file_of_the_project(address, project):
         assert reply.headers["X-Content-Type-Options"] == "nosniff" and reply.headers["Content-Type"] == "image/png"
 
 
-@pytest.mark.slow
 def test_nano_streams_steps_and_stops_for_real(chromium, tmp_path):
     app, address = serve(Project(make_project(tmp_path, 4)), port=7998, wait=False)
     page = chromium.new_page()

@@ -63,6 +63,15 @@ def test_the_actions_of_nano_exist():
         build_parser().parse_args(["nano", action, *(["folder"] if action == "curve" else [])])
 
 
+def test_only_the_store_speaks_sql():
+    for file in (*ROOT.glob("insightv_core/**/*.py"), *ROOT.glob("app/*.py")):
+        if "store" not in file.relative_to(ROOT).parts:
+            found = re.search(
+                r"\"(SELECT|INSERT|UPDATE|DELETE|CREATE) .*|\bstore\.(value|rows|tuples|column|db)\b", file.read_text()
+            )
+            assert not found, (file, found[0])
+
+
 def test_the_number_of_families_is_right():
     assert f"questions are of\n{len(FAMILIES)} kinds" in README
 

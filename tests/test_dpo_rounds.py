@@ -1,4 +1,4 @@
-"""Rounds of DPO in a project: the policy moves towards the chosen chains, and every round can be traced."""
+"""DPO on the pairs of a curating run, again and again: the policy moves, and every round can be traced."""
 
 import json
 
@@ -53,7 +53,7 @@ def project(tmp_path):
 
 def run_round(file, *more):
     settings = ["--batch-size", "2", "--gradient-accumulation", "1", "--learning-rate", "1e-3", "--epochs", "2"]
-    return main(["dpo", "--project", str(file), "--json", *settings, *more])
+    return main(["dpo", "--project", str(file), "--run", "--json", *settings, *more])
 
 
 @pytest.mark.slow

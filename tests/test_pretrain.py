@@ -322,6 +322,7 @@ def test_learning_rate_rises_stays_and_falls_to_zero():
 # ---- runs
 
 
+@pytest.mark.slow
 def test_a_short_run_learns_to_see(settings):
     settings = replace(settings, steps=110, scenes_per_step=8, learning_rate=0.02, log_every=10, ema_decay=0.9)
     result = training.pretrain(settings)
@@ -341,6 +342,7 @@ def test_a_short_run_learns_to_see(settings):
         assert processor.decode(written, skip_special_tokens=True) == color
 
 
+@pytest.mark.slow
 def test_the_tower_learns_to_read_and_leaves_the_language_model_alone(settings, tmp_path):
     start = training.pretrain(replace(settings, steps=1, out=str(tmp_path / "start")))
     settings = replace(
@@ -420,6 +422,7 @@ def test_worker_processes_make_the_same_steps(settings, tokenizer):
         assert (data.layout, data.kinds, data.rows, data.weight) == (here.layout, here.kinds, here.rows, here.weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ema", "kept"), [(True, "average"), (False, "weights")])
 def test_what_is_saved_is_the_average_or_the_last_weights(settings, ema, kept):
     made = saved_weights(training.pretrain(replace(settings, steps=3, ema=ema)))

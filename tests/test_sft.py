@@ -16,6 +16,7 @@ from insightv_core.records import Run, SetRow, Step
 from insightv_core.store import open_store
 from insightv_core.store.curation import save_curation
 from insightv_core.store.training import add_metrics, list_models, load_metrics
+from insightv_core.vlm.local import load_local
 
 CHAIN = "\n".join(
     [write_step(Step("Read the bars", "red is 3, blue is 9.")), write_step(Step("Subtract", "9 - 3 = 6.", "summary"))]
@@ -51,6 +52,7 @@ def test_an_agent_learns_its_set_and_its_adapter_is_kept(project, capsys):
     with open_store(project) as store:
         (model,) = list_models(store, "adapter")
         assert model["fingerprint"] == trained["fingerprint"] and model["run"] == trained["run"]
+        assert model["base"] == load_local("nano-base").version.fingerprint
         losses = load_metrics(store, trained["run"])["loss"]
         assert len(losses) == 24 and all(math.isfinite(value) for _, value in losses)
         assert store.value("SELECT status FROM runs WHERE id = ?", [trained["run"]]) == "done"
@@ -63,7 +65,6 @@ def says(adapter, project):
     """What the adapted model says first about a question it was trained on."""
     from insightv_core.records import Sampling
     from insightv_core.vlm import Talk
-    from insightv_core.vlm.local import load_local
 
     with open_store(project) as store:
         question = next(store.questions())

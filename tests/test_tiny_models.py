@@ -13,7 +13,13 @@ MISTAKE = 1e-3  # the least that a mistake must change the logits, as a part of 
 TEXT_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+QUICK = ("llava", "qwen2.5-vl")  # one with a plain cache and one with positions of its own; CI goes through all
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(each, marks=() if each in QUICK else pytest.mark.slow) for each in FAMILIES],
+)
 def family(request):
     return request.param
 

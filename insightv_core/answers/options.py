@@ -26,7 +26,9 @@ BARE = re.compile(r"(?<![\w'.])([B-HJ-Z]|A(?=\s*(?:$|[,.;:!?)\]]|(?:is|because|s
 NAMES_BEFORE = re.compile(
     r"(?:^|[:=]|\b(?:is|be|choose|select|pick|with|so|therefore|thus|hence|get|say|to))[\s,]*$", re.I
 )
-NEGATED = re.compile(r"\b(?:not|neither|nor|never|except|cannot|wrong|incorrect)\b|n't\b", re.IGNORECASE)
+NEGATED = re.compile(
+    r"\b(?:not|neither|nor|never|except|cannot|wrong|incorrect|rather than|instead of)\b|n't\b", re.IGNORECASE
+)
 
 
 def letter_of(option: int) -> str:

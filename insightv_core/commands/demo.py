@@ -36,7 +36,7 @@ def list_stages(project: Path, *, quick: bool) -> list[tuple[str, list[str]]]:
         ("Curate training sets", ["curate", *file]),
         ("Train the reasoning agent", ["sft", "reason", "--epochs", str(epochs), *file]),
         ("Train the summary agent", ["sft", "summary", "--epochs", str(epochs), *file]),
-        ("Train a round of DPO", ["dpo", "--gradient-accumulation", "1", "--learning-rate", "2e-4", *file]),
+        ("Train a round of DPO", ["dpo", "--run", "--gradient-accumulation", "1", "--learning-rate", "2e-4", *file]),
         ("Evaluate on held-out scenes", ["evaluate", "--n", str(held_out), *file]),
     ]
 

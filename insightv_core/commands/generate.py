@@ -3,6 +3,7 @@
 import argparse
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from insightv_core.commands.common import (
     add_command,
@@ -27,8 +28,9 @@ from insightv_core.generate import (
     generate,
     name_run,
 )
-from insightv_core.records import COMPLETE, Path, Question, Sampling
+from insightv_core.records import COMPLETE, Path, Question, Run, Sampling
 from insightv_core.store import Store
+from insightv_core.vlm import VLM
 
 SAVE_EVERY = 0.5  # seconds
 SAVE_AT = 500  # paths
@@ -56,9 +58,13 @@ def add_generate_command(commands) -> None:
     parser.add_argument("--max-steps", type=positive, default=16, help="steps after which a path fails (%(default)s)")
     parser.add_argument("--tries", type=positive, default=3, help="tries for an unreadable reply (%(default)s)")
     parser.add_argument(
-        "--style", choices=(PROGRESSIVE, CHAIN), default=PROGRESSIVE,
-        help="one step a turn, or the whole chain in one reply as a trained reasoning agent does (%(default)s)",
+        "--style", choices=(PROGRESSIVE, CHAIN),
+        help=f"one step a turn, or the whole chain in one reply as a trained reasoning agent does ({PROGRESSIVE}; "
+        f"{CHAIN} with --adapter)",
     )  # fmt: skip
+    parser.add_argument(
+        "--adapter", metavar="FOLDER|HASH", help="LoRA adapter of the model that writes, such as a reasoning agent's"
+    )
     parser.add_argument(
         "--constrain", choices=(ALWAYS, RETRY, NEVER), default=RETRY,
         help="when to hold replies to the JSON form by a grammar (%(default)s)",
@@ -84,45 +90,78 @@ def read_settings(options: argparse.Namespace) -> GenerateSettings:
     sampling = Sampling(
         options.temperature, options.top_p, options.top_k, options.repetition_penalty, options.max_tokens, options.seed
     )
-    return GenerateSettings(sampling, options.style, options.max_steps, options.tries, options.constrain)
+    style = options.style or (CHAIN if options.adapter else PROGRESSIVE)
+    return GenerateSettings(sampling, style, options.max_steps, options.tries, options.constrain)
 
 
 def run_generate(options: argparse.Namespace) -> int:
     """Generate the paths that are still missing and print what came of them."""
     settings = read_settings(options)
     with open_project(options) as store:
-        total = min(store.question_count(options.source), options.limit or 1 << 60)
-        if not total:
+        if not store.question_count(options.source):
             raise UserError(f"no questions in {store.file}: add some with `insightv import data/demo`")
         vlm = load_model(options)
-        run = name_run(vlm.version, settings)
-        made = store.samples_of(run.id)
-        wanted = total * options.paths
-        store.start_run(run, total=wanted, command=command_line())
-        questions = list_missing(store, made, options)
-        already = sum(sum(sample < options.paths for sample in samples) for samples in made.values())
+        writer, adapter = vlm.version, None
+        if options.adapter:
+            from insightv_core.train.adapters import open_adapter, register
+
+            on_server = options.model.startswith(("http://", "https://"))
+            found = open_adapter(store, options.adapter, None if on_server else vlm.version)
+            register(store, found, vlm.version)
+            writer, adapter = found.version, str(found.folder)
+        wanted = Wanted(name_run(writer, settings), settings, options.paths, options.limit, options.source, adapter)
         started = time.perf_counter()
-        with stop_on_signal() as stopped, Saver(store, run.id, already) as saver:
-            bar = progress_bar(wanted, "paths", already, quiet=options.json)
-            for path in generate(questions, vlm, run, settings, image_file=store.image_file, stop=stopped):
-                saver.add(path)
-                bar.update()
-            bar.close()
-        seconds = time.perf_counter() - started
-        result = describe(store, run.id, saver, vlm.usage(), seconds)
-        status = "stopped" if saver.done < wanted else "done"
-        store.end_run(run.id, status, done=saver.done)
+        saver = generate_missing(store, vlm, wanted, quiet=options.json)
+        result = describe(store, wanted.run.id, saver, vlm.usage(), time.perf_counter() - started)
         print_result(options, result, write_words(result, store))
-        return 130 if status == "stopped" else 0
+        return 130 if saver.stopped else 0
 
 
-def list_missing(
-    store: Store, made: dict[str, set[int]], options: argparse.Namespace
-) -> Iterator[tuple[Question, list[int]]]:
+@dataclass(frozen=True)
+class Wanted:
+    """What a run is to make: `paths` for each of the first `limit` questions of a source, with an adapter or without.
+
+    The run's model is whoever writes: the adapter where there is one.
+    """
+
+    run: Run
+    settings: GenerateSettings
+    paths: int
+    limit: int | None = None
+    source: str | None = None
+    adapter: str | None = None
+
+    def count(self, store: Store) -> int:
+        """Return the number of paths there should be in the end."""
+        return min(store.question_count(self.source), self.limit or 1 << 60) * self.paths
+
+
+def generate_missing(store: Store, vlm: VLM, wanted: Wanted, *, quiet: bool) -> "Saver":
+    """Generate the paths that are still missing, until they are there or a signal asks to stop."""
+    run, total = wanted.run, wanted.count(store)
+    made = store.samples_of(run.id)
+    store.start_run(run, total=total, command=command_line())
+    already = sum(sum(sample < wanted.paths for sample in samples) for samples in made.values())
+    questions = list_missing(store, made, wanted)
+    with stop_on_signal() as stopped, Saver(store, run.id, already) as saver:
+        bar = progress_bar(total, "paths", already, quiet=quiet)
+        paths = generate(
+            questions, vlm, run, wanted.settings, image_file=store.image_file, adapter=wanted.adapter, stop=stopped
+        )
+        for path in paths:
+            saver.add(path)
+            bar.update()
+        bar.close()
+    saver.stopped = saver.done < total
+    store.end_run(run.id, "stopped" if saver.stopped else "done", done=saver.done)
+    return saver
+
+
+def list_missing(store: Store, made: dict[str, set[int]], wanted: Wanted) -> Iterator[tuple[Question, list[int]]]:
     """Yield each question with the sample numbers that are still missing."""
-    for question in store.questions(limit=options.limit, source=options.source):
+    for question in store.questions(limit=wanted.limit, source=wanted.source):
         done = made.get(question.id, set())
-        missing = [sample for sample in range(options.paths) if sample not in done]
+        missing = [sample for sample in range(wanted.paths) if sample not in done]
         if missing:
             yield question, missing
 
@@ -135,6 +174,7 @@ class Saver:
         self.waiting: list[Path] = []
         self.saved_at = time.monotonic()
         self.new = self.complete = 0
+        self.stopped = False
 
     def __enter__(self) -> "Saver":
         return self
@@ -174,7 +214,7 @@ def describe(store: Store, run: str, saver: Saver, usage, seconds: float) -> dic
         "tokens": usage.decoded_tokens,
         "prompt_tokens": usage.prefill_tokens,
         "images_encoded": usage.images,
-        "first_path": store.value("SELECT id FROM paths WHERE run = ? ORDER BY key LIMIT 1", [run]),
+        "first_path": store.first_path(run),
     }
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SAMPLES = 8
 TEMPERATURE = 0.9
 REPLY_TOKENS = 200  # nano's longest step has 90
-JUDGE_TOKENS = 260
+JUDGE_TOKENS = 1024  # eight verdicts of paths with many steps take about 500
 TARGETS = {
     "base_perception": (0.92, 1.0),
     "base_reasoning": (0.35, 0.65),

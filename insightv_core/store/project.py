@@ -206,6 +206,10 @@ class Store:
                 (status, done, message, now, now, run),
             )
 
+    def status(self, run: str) -> str | None:
+        """Return how a run stands: "running", "done", "stopped" or "failed"; None where it was never begun."""
+        return self.value("SELECT status FROM runs WHERE id = ?", [run])
+
     def run(self, run: str) -> Run:
         """Return the run with that id, or with an id that begins so."""
         rows = self.rows(

@@ -49,6 +49,40 @@ def list_models(store: Store, kind: str | None = None) -> list[dict]:
     return store.rows("SELECT * FROM models WHERE ? IN (kind, '') ORDER BY created DESC, fingerprint", [kind or ""])
 
 
+def known_model(store: Store, fingerprint: str) -> dict | None:
+    """Return the model with that fingerprint."""
+    return next(iter(store.rows("SELECT * FROM models WHERE fingerprint = ?", [fingerprint])), None)
+
+
+def model_made_by(store: Store, run: str) -> dict | None:
+    """Return the model that a run made, and the run's steps as `done`; None unless the run is over."""
+    return next(
+        iter(
+            store.rows(
+                "SELECT models.*, runs.done FROM models JOIN runs ON runs.id = models.run "
+                "WHERE runs.id = ? AND status = 'done'",
+                [run],
+            )
+        ),
+        None,
+    )
+
+
+def list_adapters(store: Store, role: str, *, of_rounds: bool = True) -> list[dict]:
+    """Return the adapters of a role, the newest first, with or without those that rounds of DPO made."""
+    # By the run that made them, as a killed round may have kept its adapter without being noted yet.
+    return store.rows(
+        "SELECT * FROM models WHERE kind = ? AND name LIKE ? AND "
+        "(? OR run IS NULL OR run NOT IN (SELECT id FROM runs WHERE stage = 'dpo')) ORDER BY created DESC, fingerprint",
+        [ADAPTER, f"{role}-%", of_rounds],
+    )
+
+
+def writing_models(store: Store) -> dict[str, str | None]:
+    """Return by run that generates paths the fingerprint of its model."""
+    return dict(store.tuples("SELECT id, model FROM runs WHERE stage = 'generate'"))
+
+
 def add_round(
     store: Store,
     run: str,

@@ -5,6 +5,7 @@ Importing this module loads TRL, which takes seconds: import it where training s
 
 import functools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
 from insightv_core.errors import UserError
 from insightv_core.train.dpo_loss import PLAIN_WAY, check_model, core_model, pair_logps, shared_prefix_forward
+from insightv_core.train.failures import StopsOnNaN
 from insightv_core.train.model_parts import freeze_vision, lora_config
 from insightv_core.train.settings import DPOSettings
 from insightv_core.train.shared_attention import use_shared_attention
@@ -36,13 +38,14 @@ LARGEST_GAP = 1e-3  # relative difference of shared and plain log-probabilities;
 LARGEST_GAP_ROUNDED = 3e-2  # the same for bfloat16 and float16
 
 
-class PreferenceTrainer(DPOTrainer):
+class PreferenceTrainer(StopsOnNaN, DPOTrainer):
     """Train a policy on preference pairs; everything of TRL's `DPOTrainer` that is not named below is as it comes.
 
     `pairs` has TRL's columns: `images` (or `image`), and `prompt`, `chosen`, `rejected` as messages. With the columns
     `ref_chosen_logps` and `ref_rejected_logps` (summed log-probabilities under the reference) no reference is
     computed; without them one pass before training adds them to `train_dataset`, from the policy as it is given, or
-    from the base model where a plain model gets new adapters.
+    from the base model where a plain model gets new adapters. That pass leaves out pairs whose values are `known`,
+    (chosen, rejected) or None for each, once a batch of them has shown that they agree with it.
 
     A plain `model` gets adapters or is trained whole, by `settings`; a `PeftModel` goes on with its adapter "default".
     More keywords go to `trl.DPOConfig`. Raises `UserError` for settings, rows or models that cannot be trained.
@@ -57,6 +60,7 @@ class PreferenceTrainer(DPOTrainer):
         folder: str | Path,
         *,
         eval_pairs: "Dataset | None" = None,
+        known: Sequence[tuple[float, float] | None] = (),
         callbacks: "Sequence[TrainerCallback]" = (),
         **more: Any,
     ):
@@ -73,6 +77,7 @@ class PreferenceTrainer(DPOTrainer):
         if is_adapted:
             _check_adapter(model)
         self._share_prefix, self._sharing_checked, self._reference_closed = settings.share_prefix, False, False
+        self._known = known
         super().__init__(
             model=model,
             args=training_arguments(settings, folder, **more),
@@ -141,10 +146,38 @@ class PreferenceTrainer(DPOTrainer):
             )
         if self.is_deepspeed_enabled or self.is_fsdp_enabled:  # there the model is not whole yet, and TRL sees to it
             return super()._precompute_ref_logps(dataset, name, batch_size)
-        compute = functools.partial(self.compute_ref_log_probs, self.model)
-        for column, values in zip(REFERENCE_COLUMNS, self._go_through(dataset, compute, "Reference"), strict=True):
-            dataset = dataset.add_column(column, values)
+        values = self._reference_values(dataset, self._known if name == "train" else ())
+        for side, column in enumerate(REFERENCE_COLUMNS):
+            dataset = dataset.add_column(column, [pair[side] for pair in values])
         return dataset
+
+    def _reference_values(
+        self, dataset: "Dataset", known: Sequence[tuple[float, float] | None]
+    ) -> list[tuple[float, float]]:
+        """Return (chosen, rejected) of every pair under the reference, `known` ones as they are if a batch agrees."""
+        compute = functools.partial(self.compute_ref_log_probs, self.model)
+
+        def afresh(places: list[int]) -> dict[int, tuple[float, float]]:
+            if not places:
+                return {}
+            chosen, rejected = self._go_through(dataset.select(places), compute, "Reference")
+            return {place: (one, other) for place, one, other in zip(places, chosen, rejected, strict=True)}
+
+        given = {place: pair for place, pair in enumerate(known) if pair is not None}
+        found = afresh(list(given)[: self.args.per_device_eval_batch_size * self.accelerator.num_processes])
+        gap = largest_gap(found, given)
+        if given and gap > self._largest_gap():
+            warnings.warn(
+                f"log-probabilities kept while sampling differ from a fresh pass (relative difference {gap:.2g}), so "
+                "the reference is computed for all pairs", stacklevel=2,
+            )  # fmt: skip
+            given = {}
+        found = given | afresh([place for place in range(len(dataset)) if place not in given])
+        return [found[place] for place in range(len(dataset))]
+
+    def _largest_gap(self) -> float:
+        exact = core_model(self.model).dtype == torch.float32 and not self.args.bf16
+        return LARGEST_GAP if exact else LARGEST_GAP_ROUNDED
 
     # TRL: tells the Hub which model, data source and device are used. Nobody asked this workbench to.
     def _send_telemetry(self):
@@ -168,9 +201,8 @@ class PreferenceTrainer(DPOTrainer):
                 f"{name} gives log-probabilities that are not numbers: its weights are damaged, or need bf16=True or "
                 "float32 where float16 is too narrow for them"
             )
-        exact = core_model(self.model).dtype == torch.float32 and not self.args.bf16
         gap = ((plain - shared).abs() / plain.abs().clamp(min=1)).max().item()
-        if not gap <= (LARGEST_GAP if exact else LARGEST_GAP_ROUNDED):
+        if not gap <= self._largest_gap():
             raise UserError(
                 f"with a shared prompt {name} gives other log-probabilities than without (relative difference "
                 f"{gap:.2g}), so its attention needs more than a mask: {PLAIN_WAY}"
@@ -215,6 +247,12 @@ class _OncePerPair:
         if name.startswith("_"):  # asked for before there is a processor, when a copy is made for a worker
             raise AttributeError(name)
         return getattr(self._processor, name)
+
+
+def largest_gap(fresh: dict[int, tuple[float, float]], known: dict[int, tuple[float, float]]) -> float:
+    """Return the largest relative difference of log-probabilities of the pairs that both hold; 0 where none."""
+    both = [(a, b) for place, pair in fresh.items() for a, b in zip(pair, known[place], strict=True)]
+    return max((abs(a - b) / max(1.0, abs(a)) for a, b in both), default=0.0)
 
 
 def training_arguments(settings: DPOSettings, folder: str | Path, **more: Any) -> DPOConfig:

@@ -4,9 +4,10 @@ A run's folder is `runs/<run>` beside the project file. A killed run continues a
 the weights of an uninterrupted one; a finished run is not done again.
 """
 
+import contextlib
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,15 @@ from insightv_core.store.training import (
     add_model,
     add_pair_logprobs,
     add_round,
+    known_model,
+    list_adapters,
     load_metrics,
+    model_made_by,
 )
+from insightv_core.train.adapters import attach, locate, note_base, open_adapter, read_version, register
+from insightv_core.train.failures import explain_failures, last_checkpoint
+from insightv_core.train.processes import is_main, own_device
+from insightv_core.train.recorder import make_recorder
 from insightv_core.train.settings import DPOSettings, SFTSettings
 
 if TYPE_CHECKING:
@@ -31,6 +39,8 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 REASONING = "reason"  # the role of the agent that DPO trains
+ROUND_PAIRS = "pairs"  # the stage of runs that pair the paths of a round; training sets of agents are not among them
+PAIR_COLUMNS = ("images", "prompt", "chosen", "rejected")
 
 
 @dataclass(frozen=True)
@@ -80,20 +90,20 @@ def train_agent(
     from insightv_core.vlm.local import load_local
 
     curated = find_curation(store, curation)
-    vlm = load_local(model_name)
-    run = name_run(role, vlm.version, settings, curated.id)
+    base = read_version(model_name)
+    run = name_run(role, base, settings, curated.id)
     finished = find_finished(store, run, role)
     if finished is not None:
         return finished
+    vlm = load_local(model_name, device=own_device())
 
     def make(rows: "Dataset", folder: Path, recorder: "TrainerCallback"):
         from insightv_core.train.sft import make_trainer
 
         return make_trainer(vlm.model.train(), settings, rows, vlm.processor, folder, callbacks=[recorder, *callbacks])
 
-    work = Work(run, role, curated.id, role, vlm, settings.lora_rank is None)
-    _carry_out(store, work, make, command=command, quiet=quiet)
-    return _expect(find_finished(store, run, role), run)
+    work = Work(run, role, curated.id, role, base, vlm, settings)
+    return _carry_out(store, work, make, command=command, quiet=quiet)
 
 
 def train_round(
@@ -103,51 +113,65 @@ def train_round(
     settings: DPOSettings,
     *,
     curation: str | None = None,
+    reference: str | None = None,
+    sampling: str | None = None,
+    assessing: str | None = None,
     command: str | None = None,
     quiet: bool = False,
+    callbacks: "Sequence[TrainerCallback]" = (),
 ) -> Trained:
     """Train the reasoning agent for one round of DPO on the pairs of a curating run, the newest unless named.
 
-    The policy goes on from `adapter`, which is also the reference (arXiv 2411.14432, section 3.4: each round starts
-    from the last). Log-probabilities of every pair under the reference and under the new policy are saved, so that the
-    reward margin of any pair can be read for every round. Raises `UserError` where there are no pairs or no adapter.
+    The policy goes on from `adapter`, a folder or a hash, which is also the reference unless another one is given
+    (arXiv 2411.14432, section 3.4: each round starts from the last). `sampling` and `assessing` are the runs that the
+    pairs came of, noted with the round. Log-probabilities of every pair under the reference and under the new policy
+    are saved, so that the reward margin of any pair can be read for every round. Raises `UserError` where there are no
+    pairs or no adapter, or the adapter belongs to another base.
     """
     from insightv_core.store.curation import find_curation
-    from insightv_core.vlm.local import hash_files, load_local
+    from insightv_core.vlm.local import load_local
 
-    if not Path(adapter).is_dir():
-        raise UserError(f"no adapter at {adapter}: train one with `insightv sft reason`")
-    curated = find_curation(store, curation)
-    vlm = load_local(model_name)
-    before = hash_files(Path(adapter))
-    described = {"adapter": before, "curation": curated.id, **asdict(settings)}
-    name = identify("dpo", vlm.version.fingerprint, prompts.PROMPT_VERSION, described)
-    run = Run(name, "dpo", vlm.version, prompts.PROMPT_VERSION, described, __version__)
+    base = read_version(model_name)
+    policy = open_adapter(store, adapter, base)
+    anchor = open_adapter(store, reference, base) if reference else policy
+    curated = store.run(curation) if curation else find_curation(store)
+    if curated.stage not in ("curate", ROUND_PAIRS):
+        raise UserError(f"run {curated.id} is of {curated.stage}: give a run of `insightv curate`, which has pairs")
+    described = {
+        "adapter": policy.version.fingerprint, "reference": anchor.version.fingerprint, "curation": curated.id,
+        **asdict(settings),
+    }  # fmt: skip
+    name = identify("dpo", base.fingerprint, prompts.PROMPT_VERSION, described)
+    run = Run(name, "dpo", base, prompts.PROMPT_VERSION, described, __version__)
     finished = find_finished(store, run, REASONING)
     if finished is not None:
         return finished
+    vlm = load_local(model_name, device=own_device())
 
     def make(rows: "Dataset", folder: Path, recorder: "TrainerCallback"):
-        from peft import PeftModel
+        from insightv_core.train.round_trainer import make_round_trainer
 
-        from insightv_core.train.dpo import PreferenceTrainer
+        return make_round_trainer(
+            store, run.id, rows, attach(vlm.model, anchor), policy, anchor, settings, vlm.processor, folder,
+            callbacks=[recorder, *callbacks],
+        )  # fmt: skip
 
-        policy = PeftModel.from_pretrained(vlm.model, adapter, is_trainable=True)
-        policy.train()
-        columns = ["images", "prompt", "chosen", "rejected"]
-        return PreferenceTrainer(
-            policy, settings, rows.select_columns(columns), vlm.processor, folder, callbacks=[recorder]
-        )
+    def note(trainer: Any, rows: "Dataset", fingerprint: str) -> None:
+        reference_values = [trainer.train_dataset[column] for column in ("ref_chosen_logps", "ref_rejected_logps")]
+        scores = trainer.score(rows.select_columns(list(PAIR_COLUMNS)))
+        if not is_main():
+            return
+        for each in (policy, anchor):
+            register(store, each, base)
+        add_round(
+            store, run.id, before=policy.version.fingerprint, after=fingerprint, curation=curated.id,
+            reference=anchor.version.fingerprint, sampling=sampling, assessing=assessing,
+        )  # fmt: skip
+        for model, (chosen, rejected) in ((anchor.version.fingerprint, reference_values), (fingerprint, scores)):
+            add_pair_logprobs(store, model, zip(rows["id"], chosen, rejected, strict=True))
 
-    work = Work(run, REASONING, curated.id, "pairs", vlm, whole=False)
-    trainer, rows = _carry_out(store, work, make, command=command, quiet=quiet)
-    trained = _expect(find_finished(store, run, REASONING), run)
-    add_round(store, run.id, base=vlm.version, before=(adapter, before), after=trained.fingerprint, curation=curated.id)
-    reference = [trainer.train_dataset[column] for column in ("ref_chosen_logps", "ref_rejected_logps")]
-    pictures = rows.select_columns(["images", "prompt", "chosen", "rejected"])
-    for model, (chosen, rejected) in ((before, reference), (trained.fingerprint, trainer.score(pictures))):
-        add_pair_logprobs(store, model, zip(rows["id"], chosen, rejected, strict=True))
-    return trained
+    work = Work(run, REASONING, curated.id, "pairs", base, vlm, settings)
+    return _carry_out(store, work, make, note=note, command=command, quiet=quiet)
 
 
 @dataclass(frozen=True)
@@ -158,65 +182,91 @@ class Work:
     role: str
     curation: str
     rows: str
+    base: ModelVersion
     vlm: Any
-    whole: bool
+    settings: DPOSettings | SFTSettings
+
+    @property
+    def whole(self) -> bool:
+        """Whether all weights are trained; a round of DPO goes on with the adapter it is given."""
+        return isinstance(self.settings, SFTSettings) and self.settings.lora_rank is None
 
 
-def _expect(found: Trained | None, run: Run) -> Trained:
-    if found is None:
-        raise RuntimeError(f"the weights of run {run.id} were kept and cannot be found again")
-    return found
+def _carry_out(
+    store: Store, work: Work, make: Callable, *, note: Callable | None = None, command: str | None, quiet: bool
+) -> Trained:
+    """Train from the last checkpoint or the start, keep the weights, and note how the run went.
 
-
-def _carry_out(store: Store, work: Work, make: Callable, *, command: str | None, quiet: bool):
-    """Train from the last checkpoint or the start, keep the weights, and note how the run went."""
+    Of several processes only the first writes; all of them take part in what `note` computes.
+    """
     from insightv_core.curate.rows import training_rows
     from insightv_core.export import to_dataset
 
     run, folder = work.run, store.folder / "runs" / work.run.id
     rows = to_dataset(training_rows(store, work.curation, work.rows), store.image_file)
-    store.start_run(run, command=command)
+    if is_main():
+        store.start_run(run, command=command)
     started = time.perf_counter()
-    try:
+    with _noting_failure(store, run), explain_failures(work.settings, folder):
         trainer = make(rows, folder, make_recorder(store, run.id, quiet=quiet))
         _go_on(trainer, folder)
+        fingerprint = _keep(store, work, trainer, folder) if is_main() else ""
+        trainer.accelerator.wait_for_everyone()
+        if note is not None:
+            note(trainer, rows, fingerprint)
+    if is_main():
+        steps = trainer.state.global_step
+        add_metrics(store, run.id, steps, {"rows": len(rows), "seconds": time.perf_counter() - started})
+        store.end_run(run.id, "done", done=steps)
+        shutil.rmtree(folder, ignore_errors=True)  # checkpoints are of no use once the weights are kept
+    trainer.accelerator.wait_for_everyone()
+    found = find_finished(store, run, work.role)
+    if found is None:
+        raise RuntimeError(f"the weights of run {run.id} were kept and cannot be found again")
+    return found
+
+
+@contextlib.contextmanager
+def _noting_failure(store: Store, run: Run) -> Iterator[None]:
+    try:
+        yield
     except KeyboardInterrupt:
-        store.end_run(run.id, "stopped")
+        if is_main():
+            store.end_run(run.id, "stopped")
         raise
     except Exception as error:
-        store.end_run(run.id, "failed", message=str(error))
+        if is_main():
+            store.end_run(run.id, "failed", message=str(error))
         raise
-    _keep(store, work, trainer, folder)
-    steps = trainer.state.global_step
-    add_metrics(store, run.id, steps, {"rows": len(rows), "seconds": time.perf_counter() - started})
-    store.end_run(run.id, "done", done=steps)
-    shutil.rmtree(folder, ignore_errors=True)  # checkpoints are of no use once the weights are kept
-    return trainer, rows
 
 
 def _go_on(trainer: Any, folder: Path) -> None:
     from transformers import PrinterCallback, ProgressCallback
-    from transformers.trainer_utils import get_last_checkpoint
 
     for printing in (ProgressCallback, PrinterCallback):  # ours draws the bar; theirs print every log as a dictionary
         trainer.remove_callback(printing)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
 
 
-def _keep(store: Store, work: Work, trainer: Any, folder: Path) -> None:
-    """Save what was trained under a name that holds the hash of its content."""
+def _keep(store: Store, work: Work, trainer: Any, folder: Path) -> str:
+    """Save what was trained under a name that holds the hash of its content; return the hash."""
     from insightv_core.vlm.local import hash_files
 
-    made = folder / "made"
-    trainer.model.save_pretrained(made)
+    made, model = folder / "made", trainer.accelerator.unwrap_model(trainer.model)
     if work.whole:
+        model.save_pretrained(made)
         work.vlm.processor.save_pretrained(made)
+    else:  # the base is named as the user names it, as the hash should not depend on where it lies
+        model.peft_config["default"].base_model_name_or_path = work.base.name
+        model.save_pretrained(made, save_embedding_layers=False)
+        note_base(made, work.base)
     fingerprint = hash_files(made)
-    if store.value("SELECT run FROM models WHERE fingerprint = ?", [fingerprint]) not in (None, work.run.id):
-        store.end_run(work.run.id, "failed", message="the weights did not change")
+    known = known_model(store, fingerprint)
+    if known is not None and known["run"] != work.run.id:
         raise UserError(
-            f"training changed nothing in {trainer.state.global_step} steps, as the first is warm-up: lower "
-            "--gradient-accumulation or --batch-size, or give it more rows"
+            f"training ended after {trainer.state.global_step} steps with the weights of {known['name']}, which are "
+            "there already: its rows and settings are the same, or nothing was learned, as the first step is warm-up "
+            "(lower --gradient-accumulation or --batch-size, or give it more rows)"
         )
     name = f"{work.role}-{fingerprint[:8]}"
     kept = store.folder / ("models" if work.whole else "adapters") / name
@@ -224,70 +274,37 @@ def _keep(store: Store, work: Work, trainer: Any, folder: Path) -> None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(made, kept)
     kind = WHOLE if work.whole else ADAPTER
-    base = work.vlm.version.fingerprint
+    base = work.base.fingerprint
     add_model(store, ModelVersion(name, fingerprint), kind=kind, base=base, folder=str(kept), run=work.run.id)
+    return fingerprint
 
 
 def find_finished(store: Store, run: Run, role: str) -> Trained | None:
     """Return what a run made if it is done and its weights are still there."""
-    rows = store.rows(
-        "SELECT models.*, runs.done FROM models JOIN runs ON runs.id = models.run "
-        "WHERE runs.id = ? AND status = 'done'",
-        [run.id],
-    )
-    if not rows or not Path(rows[0]["folder"]).is_dir():
+    row = model_made_by(store, run.id)
+    folder = locate(store, row) if row else None
+    if row is None or folder is None:
         return None
-    row = rows[0]
     metrics = load_metrics(store, run.id)
     losses = [value for _, value in metrics.get("loss", [(0, float("nan"))])]
     return Trained(
         run=run.id, role=role, kind=row["kind"], model=row["name"], fingerprint=row["fingerprint"],
-        folder=row["folder"], rows=int(metrics["rows"][-1][1]), steps=row["done"], first_loss=losses[0],
+        folder=str(folder), rows=int(metrics["rows"][-1][1]), steps=row["done"], first_loss=losses[0],
         last_loss=losses[-1], seconds=metrics["seconds"][-1][1],
     )  # fmt: skip
 
 
-def make_recorder(store: Store, run: str, *, quiet: bool) -> "TrainerCallback":
-    """Return a callback that saves every logged metric and the progress of a run, and draws a bar with the loss."""
-    from tqdm import tqdm
-    from transformers import TrainerCallback
-
-    class Recorder(TrainerCallback):
-        def on_train_begin(self, args, state, control, **kwargs):
-            self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit=" steps", disable=quiet)
-
-        def on_step_end(self, args, state, control, **kwargs):
-            self.bar.update(state.global_step - self.bar.n)
-
-        def on_log(self, args, state, control, logs=None, **kwargs):
-            if not state.is_world_process_zero or not logs:
-                return
-            numbers = {name: float(value) for name, value in logs.items() if is_number(value)}
-            add_metrics(store, run, state.global_step, numbers)
-            store.note_progress(run, state.global_step)
-            if "loss" in numbers:
-                self.bar.set_postfix_str(f"loss {numbers['loss']:.3f}")
-
-        def on_train_end(self, args, state, control, **kwargs):
-            self.bar.close()
-
-    return Recorder()
-
-
-def is_number(value: object) -> bool:
-    """Tell whether a logged value is a number, or one written as text."""
-    try:
-        float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
 def find_adapter(store: Store, role: str) -> str:
     """Return the folder of the newest adapter of a role; raise `UserError` where there is none."""
-    rows = store.rows(
-        "SELECT folder FROM models WHERE kind = ? AND name LIKE ? ORDER BY created DESC LIMIT 1", [ADAPTER, f"{role}-%"]
-    )
+    rows = list_adapters(store, role)
     if not rows:
         raise UserError(f"no adapter of the {role} agent in {store.file}: train one with `insightv sft {role}`")
-    return rows[0]["folder"]
+    return str(locate(store, rows[0]) or rows[0]["folder"])
+
+
+def find_first_adapter(store: Store) -> str:
+    """Return the folder of the newest adapter of the reasoning agent that no round of DPO made: where rounds start."""
+    rows = list_adapters(store, REASONING, of_rounds=False)
+    if not rows:
+        raise UserError(f"no adapter of the reasoning agent in {store.file}: train one with `insightv sft reason`")
+    return str(locate(store, rows[0]) or rows[0]["folder"])

@@ -16,6 +16,7 @@ class DPOSettings:
     answers. `lora_rank` None trains all weights; otherwise the linear layers of the text model get adapters.
     `max_tokens` bounds prompt and answer together, None being the context length of the model. `bf16` None is on
     where a GPU has it. `share_prefix` False computes the plain way, for models that the shared way cannot serve.
+    `free_reference` takes the reference log-probabilities that were kept while the reference sampled the pairs.
     """
 
     beta: float = 0.1
@@ -33,6 +34,7 @@ class DPOSettings:
     train_vision: bool = False
     gradient_checkpointing: bool = False
     share_prefix: bool = True
+    free_reference: bool = False
     bf16: bool | None = None
     max_tokens: int | None = None
     logging_steps: int = 1

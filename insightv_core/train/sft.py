@@ -11,6 +11,7 @@ import torch
 from trl import SFTConfig, SFTTrainer, apply_chat_template, prepare_multimodal_messages
 
 from insightv_core.errors import UserError
+from insightv_core.train.failures import StopsOnNaN
 from insightv_core.train.model_parts import freeze_vision, lora_config
 from insightv_core.train.settings import SFTSettings
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 COLUMNS = ("images", "prompt", "completion")
 
 
-class AgentTrainer(SFTTrainer):
+class AgentTrainer(StopsOnNaN, SFTTrainer):
     """TRL's trainer, without the message that it sends to the hub about model, data and device."""
 
     def _send_telemetry(self):

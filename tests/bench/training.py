@@ -1,4 +1,4 @@
-"""Measure preference training against TRL's DPOTrainer on the same pairs in one run: `python tests/bench/dpo.py`.
+"""Measure preference training against TRL's DPOTrainer on the same pairs in one run: `python tests/bench/training.py`.
 
 Pairs are demo pictures with a sound chain as chosen and one of a careless solver as rejected. Both trainers compute in
 the same precision, with the same weights frozen, on the same batches in turn; a training step is collator, loss and
@@ -10,6 +10,11 @@ backward pass. The optimizer's step is the same for both and left out.
 * images_per_pair: pictures that the vision tower takes in a training step.
 * loss_error, grad_error: relative difference of loss and gradient, once the policy has moved away from the reference;
   grad_error_leaky_control the same where the rejected answer sees the chosen one, which must be large.
+* step_seconds, tokens_per_second, tflops and, with --peak-tflops, mfu: of our training step alone. A multiplication and
+  an addition for each weight and token count 2 in the forward pass; the backward pass counts the same again with
+  adapters, twice that without, and recomputed layers once more with --checkpointing. Attention is left out.
+
+With --random-weights a model of that shape is made from its configuration alone, so no weights have to be there.
 """
 
 import argparse
@@ -30,7 +35,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 from datasets import Dataset, disable_progress_bars  # noqa: E402
 from PIL import Image  # noqa: E402
-from transformers import AutoModelForImageTextToText, AutoProcessor  # noqa: E402
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor  # noqa: E402
 from trl import DPOTrainer  # noqa: E402
 
 from insightv_core import prompts  # noqa: E402
@@ -75,7 +80,7 @@ def draw_pair(row: dict, rng: Random) -> dict:
 def make_trainers(options: argparse.Namespace, pairs: Dataset, folder: str) -> tuple[PreferenceTrainer, DPOTrainer]:
     """Return our trainer and TRL's, with equal settings and weights of their own."""
     dtype = torch.bfloat16 if options.device == "cuda" else torch.float32
-    model = AutoModelForImageTextToText.from_pretrained(options.model, dtype=dtype, attn_implementation="sdpa")
+    model = make_model(options, dtype)
     processor = AutoProcessor.from_pretrained(options.model)
     settings = DPOSettings(
         lora_rank=options.lora_rank, gradient_checkpointing=options.checkpointing, batch_size=options.batch,
@@ -96,6 +101,16 @@ def make_trainers(options: argparse.Namespace, pairs: Dataset, folder: str) -> t
         if options.checkpointing:
             trainer.model.activation_checkpointing_enable()
     return ours, trl
+
+
+def make_model(options: argparse.Namespace, dtype: torch.dtype):
+    """Return the model, or one of its shape whose weights are drawn."""
+    if not options.random_weights:
+        return AutoModelForImageTextToText.from_pretrained(options.model, dtype=dtype, attn_implementation="sdpa")
+    torch.manual_seed(options.seed)
+    config = AutoConfig.from_pretrained(options.model)
+    with torch.device(options.device):
+        return AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation="sdpa")
 
 
 def train_step(trainer: DPOTrainer, places: Sequence[int]) -> float:
@@ -187,6 +202,22 @@ def count_tokens(trainer: PreferenceTrainer, batches: list[list[int]], lora: boo
     }
 
 
+def measure_speed(
+    ours: PreferenceTrainer, figures: dict, seconds: float, options: argparse.Namespace
+) -> dict:  # fmt: skip
+    """Return how fast our training step is, and how much of the device's peak that uses, for `seconds` a pair."""
+    tokens = figures["prompt_tokens"] + 2 * figures["answer_tokens"]
+    weights = sum(weight.numel() for weight in core_model(ours.model).get_decoder().parameters())
+    passes = 2 + (2 if options.lora_rank else 4) + (2 if options.checkpointing else 0)
+    rate = tokens / seconds
+    speed = {
+        "step_seconds": seconds * options.batch,
+        "tokens_per_second": rate,
+        "tflops": rate * weights * passes / 1e12,
+    }
+    return speed | ({"mfu": speed["tflops"] / options.peak_tflops} if options.peak_tflops else {})
+
+
 def measure_errors(ours: PreferenceTrainer, trl: DPOTrainer, places: Sequence[int], seed: int) -> dict:
     """Return the relative errors of loss and gradient, and of the gradient where the answers of a pair leak."""
     for trainer in (ours, trl):
@@ -226,6 +257,7 @@ def measure(options: argparse.Namespace) -> dict:
         figures = measure_time(ours, trl, batches, options.device) | count_tokens(
             ours, batches, bool(options.lora_rank)
         )
+        figures |= measure_speed(ours, figures, figures["seconds_per_pair"]["ours"], options)
         figures |= {
             "images_per_pair": count_pictures(ours, batches[0]),
             "trl_images_per_pair": count_pictures(trl, batches[0]),
@@ -242,6 +274,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=24, help="pairs to time")
     parser.add_argument("--batch", type=int, default=2, help="pairs in a batch")
     parser.add_argument("--model", default=str(MODELS_FOLDER / "nano-base"), help="folder or id of a model")
+    parser.add_argument("--random-weights", action="store_true", help="draw the weights, from the configuration alone")
+    parser.add_argument("--peak-tflops", type=float, help="of the device, for mfu: 989 for an H100 in bfloat16")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--lora-rank", type=int, default=None, help="train adapters of that rank, not all weights")
     parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing, in both trainers")
