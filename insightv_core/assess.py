@@ -21,7 +21,17 @@ from insightv_core import __version__, prompts
 from insightv_core.answers import CORRECT, OPEN, UNPARSED, WRONG, compare_answers
 from insightv_core.errors import UserError
 from insightv_core.generate import ALWAYS, RETRY
-from insightv_core.judge import SAME_SCHEMA, ask_same, ask_scores, describe_scores, flatten, read_same, read_scores
+from insightv_core.judge import (
+    SAME_SCHEMA,
+    ask_controls,
+    ask_same,
+    ask_scores,
+    describe_scores,
+    find_doubt,
+    flatten,
+    read_same,
+    read_scores,
+)
 from insightv_core.parse import PathVerdict
 from insightv_core.records import (
     COMPLETE,
@@ -38,6 +48,7 @@ from insightv_core.vlm import VLM, Conversation, Reply, Talk
 
 SINGLE, POINTWISE, RULES = "single", "pointwise", "rules"
 CHECK = "check"
+CONTROL_TOKENS = 256
 ALL_COMPLETE, ONLY_CORRECT = "complete", "correct"
 BY_RULES, BY_JUDGE = "rules", "judge"
 
@@ -137,16 +148,18 @@ def assess(
     settings: AssessSettings,
     *,
     image_file: Callable[[str], FilePath],
+    doubt: str | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[Assessed]:
     """Yield for each question its paths' assessments and the judge's calls that they rest on, as questions end.
 
-    `image_file` gives the file of a stored picture; the judge is not needed in the mode "rules". Questions are read
-    lazily. Failed paths are not judged: their outcome is "unparsed". Raises `UserError` when the judge cannot be used
-    any more; what was yielded before stays good.
+    `image_file` gives the file of a stored picture; the judge is not needed in the mode "rules". With a `doubt`, which
+    `doubt_judge` finds, the judge scores paths and is not asked about answers. Questions are read lazily. Failed paths
+    are not judged: their outcome is "unparsed". Raises `UserError` when the judge cannot be used any more; what was
+    yielded before stays good.
     """
     stop = stop or (lambda: False)
-    desk = Desk(iter(questions), run, settings, image_file)
+    desk = Desk(iter(questions), run, settings, image_file, doubt)
     if settings.mode == RULES:
         for question, paths in desk.questions:
             if stop():
@@ -160,6 +173,20 @@ def assess(
             desk.take(conversation)
             yield from desk.finished()
         yield from desk.finished()
+
+
+def doubt_judge(judge: VLM | None) -> str | None:
+    """Ask the judge about answers whose relation is known; say why its word is not to be taken, None where it may be.
+
+    Young and small models call any two answers the same. Their scores may still be of use, and are measured otherwise.
+    """
+    if judge is None:
+        return None
+    talks = [Talk(f"control {number}", messages) for number, messages in enumerate(ask_controls())]
+    said: dict[str, bool | str] = {}
+    for conversation in judge.converse(iter(talks), Sampling((0.0,), max_tokens=CONTROL_TOKENS)):
+        said[conversation.key] = read_same(conversation.replies[0])
+    return find_doubt([said.get(talk.key, "no reply") for talk in talks])
 
 
 # -- the answer filter -------------------------------------------------------------------------------------------------
@@ -195,6 +222,14 @@ def read_outcome(said: Said, call: JudgeCall) -> Outcome:
 def open_case(question: Question, paths: Sequence[Path]) -> Case:
     """Return the case of a question, with what rules can say of its paths."""
     return Case(question, tuple(paths), {path.id: filter_answer(question, path) for path in paths})
+
+
+def leave_open(case: Case, doubt: str) -> None:
+    """Let what rules cannot settle count as unparsed, as the judge's word on answers is not to be taken."""
+    for path, outcome in case.outcomes.items():
+        if outcome.outcome == OPEN:
+            reason = f"the rules cannot settle it, and the judge was not asked: {doubt}"
+            case.outcomes[path] = Outcome(UNPARSED, reason)
 
 
 def list_checks(case: Case) -> list[Request]:
@@ -264,8 +299,10 @@ class Desk:
         run: Run,
         settings: AssessSettings,
         image_file: Callable[[str], FilePath],
+        doubt: str | None = None,
     ):
         self.questions, self.run, self.settings, self.image_file = questions, run, settings, image_file
+        self.doubt = doubt
         self.waiting: deque[Request] = deque()
         self.asked: dict[tuple[str, int], Request] = {}
         self.closed: deque[Assessed] = deque()
@@ -287,6 +324,8 @@ class Desk:
                 self.exhausted = True
                 return
             case = open_case(*following)
+            if self.doubt:
+                leave_open(case, self.doubt)
             self._add(case, list_checks(case))
 
     def finished(self) -> Iterator[Assessed]:

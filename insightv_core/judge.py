@@ -26,6 +26,15 @@ SAME_SCHEMA = {
     "required": ["same"],
     "additionalProperties": False,
 }
+# Question, correct answer, given answer, and whether they mean the same: what any judge of answers has to know.
+CONTROLS = (
+    ("What color is the tallest bar?", "purple", "It is the purple one.", True),
+    ("How many squares are there?", "3", "three squares", True),
+    ("Is red taller than blue?", "yes", "Yes, it is.", True),
+    ("What color is the tallest bar?", "purple", "The answer is 12.", False),
+    ("Which month has the highest value?", "May", "June", False),
+    ("How many squares are there?", "3", "I see four of them.", False),
+)
 
 
 # -- what is shown -----------------------------------------------------------------------------------------------------
@@ -40,6 +49,24 @@ def ask_scores(question: Question, paths: Sequence[Path]) -> list[dict]:
 def ask_same(question: Question, answer: str) -> list[dict]:
     """Return the messages that ask whether an answer means the same as the correct one."""
     return prompts.check(prompts.write_question(question), question.answer, flatten(answer))
+
+
+def ask_controls() -> list[list[dict]]:
+    """Return the messages that ask about each of `CONTROLS`, as `ask_same` asks about a path's answer."""
+    return [prompts.check(question, truth, given) for question, truth, given, _ in CONTROLS]
+
+
+def find_doubt(said: Sequence[bool | str]) -> str | None:
+    """Say why the judge's word on answers is not to be taken, from what it said of `CONTROLS`; None where it may be.
+
+    Calling two different answers the same would let wrong paths into training, so none of that is excused; of answers
+    in other words it may miss one.
+    """
+    for (_, truth, given, same), each in zip(CONTROLS, said, strict=True):
+        if each is True and not same:
+            return f"as a control, it called '{given}' the same as '{truth}'"
+    missed = [given for (_, _, given, same), each in zip(CONTROLS, said, strict=True) if same and each is not True]
+    return f"as controls, it did not know {len(missed)} right answers, '{missed[0]}' first" if len(missed) > 1 else None
 
 
 def flatten(text: str) -> str:

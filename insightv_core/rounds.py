@@ -222,7 +222,7 @@ def sample_paths(store: Store, series: Series, shelf: Shelf, policy: "Adapter") 
 
 def assess_paths(store: Store, series: Series, shelf: Shelf, sampling: Run) -> Run:
     """Tell right from wrong answers, and let the judge score the paths; return the run of `assess`."""
-    from insightv_core.assess import assess, name_run
+    from insightv_core.assess import assess, doubt_judge, name_run
     from insightv_core.commands.assess import Saver, list_missing
     from insightv_core.commands.common import progress_bar, stop_on_signal
     from insightv_core.store.assessments import count_missing
@@ -235,11 +235,12 @@ def assess_paths(store: Store, series: Series, shelf: Shelf, sampling: Run) -> R
     if already == wanted:
         return run
     judge = shelf.take(series.settings.judge) if series.settings.judge else None
+    doubt = doubt_judge(judge)
     store.start_run(run, total=wanted)
     questions = list_missing(store, found, run.id, sampling.id)
     bar = progress_bar(wanted, "assessed", already, quiet=series.quiet)
     with stop_on_signal() as stopped, Saver(store, run.id, already) as saver, bar:
-        for assessed in assess(questions, judge, run, settings, image_file=store.image_file, stop=stopped):
+        for assessed in assess(questions, judge, run, settings, image_file=store.image_file, doubt=doubt, stop=stopped):
             saver.add(assessed)
             bar.update(len(assessed[0]))
     store.end_run(run.id, "done" if saver.done >= wanted else "stopped", done=saver.done)

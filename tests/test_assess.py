@@ -16,13 +16,14 @@ from insightv_core.assess import (
     SINGLE,
     AssessSettings,
     assess,
+    doubt_judge,
     name_run,
 )
 from insightv_core.cli import main
 from insightv_core.errors import UserError
 from insightv_core.generate import GenerateSettings
 from insightv_core.generate import name_run as name_generating
-from insightv_core.judge import ask_scores, describe_scores
+from insightv_core.judge import CONTROLS, ask_scores, describe_scores
 from insightv_core.records import COMPLETE, FAILED, ModelVersion, Path, Question, Step, StepRecord, StoredImage
 from insightv_core.store import open_store
 from insightv_core.store.assessments import (
@@ -69,7 +70,8 @@ def write_reply(rows):
 def judge_by_content(talk, sample):
     """Score each path with the number after "worth" in its text, and call steps with "bad" in them flawed."""
     if prompts.CHECK in prompt_of(talk):
-        return ['{"same": true}']
+        differ = [f"{prompts.GIVEN} {given}" for _, _, given, same in CONTROLS if not same]
+        return [json.dumps({"same": not any(map(prompt_of(talk).endswith, differ))})]
     rows = []
     for text in listed_paths(talk):
         steps = [line for line in text.splitlines() if line.startswith("Step ")]
@@ -385,6 +387,41 @@ def test_a_judge_that_only_quotes_a_path_gives_no_score(quote):
 # -- the answer filter -------------------------------------------------------------------------------------------------
 
 
+def answer_controls(calls_same):
+    """A judge that calls a given answer the same as the correct one where `calls_same` says so."""
+
+    def script(talk, sample):
+        truth, given = re.findall(rf"^(?:{prompts.TRUTH}|{prompts.GIVEN}) (.*)$", prompt_of(talk), flags=re.M)
+        return [json.dumps({"same": calls_same(truth, given)})]
+
+    return ScriptedVLM(script)
+
+
+def test_a_judge_of_answers_is_asked_controls_first():
+    known = {(truth, given): same for _, truth, given, same in CONTROLS}
+    assert doubt_judge(None) is None
+    assert doubt_judge(answer_controls(lambda *pair: known[pair])) is None
+    assert "called 'The answer is 12.' the same as 'purple'" in doubt_judge(answer_controls(lambda *pair: True))
+    assert "did not know 3 right answers" in doubt_judge(answer_controls(lambda *pair: False))
+    one_missed = next(pair for pair, same in known.items() if same)
+    assert doubt_judge(answer_controls(lambda *pair: known[pair] and pair != one_missed)) is None
+    assert doubt_judge(ScriptedVLM(lambda talk, sample: ["I would say so"])) is not None
+
+
+def test_a_judge_that_fails_the_controls_scores_and_settles_nothing():
+    question = make_question(answer="a tall tree", answer_type="text")
+    path = make_path(question, 0, answer="an oak", contents=("I look.", "worth 60"))
+    judge = ScriptedVLM(
+        lambda talk, sample: ['{"same": true}'] if prompts.CHECK in prompt_of(talk) else judge_by_content(talk, sample)
+    )
+    run = name_run(judge.version, AssessSettings())
+    (((made,), calls),) = assess(
+        [(question, [path])], judge, run, AssessSettings(), image_file=str, doubt=doubt_judge(judge)
+    )  # fmt: skip
+    assert (made.outcome, made.outcome_by, made.score) == ("unparsed", "rules", 60)
+    assert "'The answer is 12.'" in made.outcome_reason and [call.mode for call in calls] == [SINGLE]
+
+
 def test_what_rules_leave_open_is_settled_by_the_judge_once_for_each_answer():
     question = make_question(answer="the man in the red coat", answer_type="text")
     answers = ["a red-coated fellow", "nobody", "a red-coated  fellow", "the man in the red coat"]
@@ -459,7 +496,9 @@ def project(tmp_path):
 def assess_project(file, monkeypatch, *options, script=judge_by_content, name="judge"):
     judge = ScriptedVLM(script, ModelVersion(name, name))
     monkeypatch.setattr("insightv_core.commands.assess.load_model", lambda options: judge)
-    return main(["assess", "--project", str(file), *options]), judge
+    code = main(["assess", "--project", str(file), *options])
+    judge.talks = [talk for talk in judge.talks if not talk.key.startswith("control")]
+    return code, judge
 
 
 def test_the_command_scores_all_paths_and_says_what_came_of_it(project, monkeypatch, capsys):
@@ -481,7 +520,7 @@ def test_an_interrupted_run_continues_without_duplicates(project, monkeypatch, c
     held = []
 
     def interrupted(talk, sample):
-        held.append(talk)
+        held.extend([talk] * (not talk.key.startswith("control")))
         if len(held) == 4:
             raise KeyboardInterrupt
         return judge_by_content(talk, sample)

@@ -4,6 +4,7 @@ import re
 from difflib import SequenceMatcher
 
 from insightv_core.answers.clean import TAKES_BACK, answer_part, first_sentence, plain_latex, stated
+from insightv_core.answers.numbers import read_quantity
 from insightv_core.answers.verdict import CORRECT, OPEN, UNPARSED, WRONG, AnswerVerdict, shorten
 
 EDGES = ".,;:!?\"'()[]…。、"
@@ -78,6 +79,8 @@ def compare_word(given: str, truth: str) -> AnswerVerdict:
         return verdict
     part = answer_part(given)
     one, other = normalize(LEAD_IN.sub("", CONNECTIVE.sub("", part))), normalize(truth)
+    if other.isalpha() and read_quantity(part) and not read_quantity(truth):
+        return AnswerVerdict(WRONG, f"'{shorten(given)}' is a number, not '{shorten(truth)}'")
     if not (one.isalpha() and other.isalpha()):
         return verdict
     one, other = name_in_full(one), name_in_full(other)

@@ -13,6 +13,7 @@ from insightv_core.assess import (
     Assessed,
     AssessSettings,
     assess,
+    doubt_judge,
     name_run,
 )
 from insightv_core.commands.common import (
@@ -114,16 +115,20 @@ def run_assess(options: argparse.Namespace) -> int:
         already = wanted - sum(each.missing for each in found.values())
         store.start_run(run, total=wanted, command=command_line())
         questions = list_missing(store, found, run.id, paths_run)
+        doubt = doubt_judge(judge) if already < wanted else None
         started = time.perf_counter()
         with stop_on_signal() as stopped, Saver(store, run.id, already) as saver:
             bar = progress_bar(wanted, "paths", already, quiet=options.json)
-            for assessed in assess(questions, judge, run, settings, image_file=store.image_file, stop=stopped):
+            for assessed in assess(
+                questions, judge, run, settings, image_file=store.image_file, doubt=doubt, stop=stopped
+            ):
                 saver.add(assessed)
                 bar.update(len(assessed[0]))
             bar.close()
         status = "stopped" if saver.done < wanted else "done"
         store.end_run(run.id, status, done=saver.done)
         result = describe(store, run.id, saver, judge.usage().decoded_tokens if judge else 0, started)
+        result["doubt"] = doubt
         print_result(options, result, write_words(result, store))
         return 130 if status == "stopped" else 0
 
@@ -237,6 +242,8 @@ def write_words(result: dict, store: Store) -> str:
         low, middle, high = scores["quartiles"]
         shown = f"mean {scores['mean']}, median {middle}, half between {low} and {high}; {shown}"
     lines.append(f"scores: {shown}")
+    if result["doubt"]:
+        lines.append(f"what rules leave open counts as unparsed, as the judge's word is not taken: {result['doubt']}")
     if result["calls"]:
         lines.append(
             f"{result['calls']} calls for {result['questions']} questions, {result['retries']} of them retries; how "

@@ -213,7 +213,7 @@ def assess_paths(
     Paths of others, such as the agents' in rounds of DPO, stay out of it: the sets would change with them.
     """
     from insightv_core import generate
-    from insightv_core.assess import assess, name_run
+    from insightv_core.assess import assess, doubt_judge, name_run
     from insightv_core.store.assessments import add_assessments, missing_paths
 
     run = name_run(judge.version if judge else None, settings)
@@ -224,9 +224,10 @@ def assess_paths(
     if missing:
         total = sum(len(paths) for _, paths in missing)
         room.store.start_run(run, total=total)
-        for assessments, calls in bar(
-            assess(missing, judge, run, settings, image_file=room.store.image_file), len(missing), "questions judged"
-        ):
+        assessed = assess(
+            missing, judge, run, settings, image_file=room.store.image_file, doubt=doubt_judge(judge)
+        )  # fmt: skip
+        for assessments, calls in bar(assessed, len(missing), "questions judged"):
             add_assessments(room.store, assessments, calls)
         room.store.end_run(run.id, "done", done=total)
     return run
