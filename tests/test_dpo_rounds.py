@@ -82,7 +82,7 @@ def test_rounds_follow_each_other_and_margins_can_be_read(project, capsys):
     assert run_round(project, "--adapter", folder) == 0  # the first round again: nothing is trained
     assert json.loads(capsys.readouterr().out)["fingerprint"] == one["fingerprint"]
     assert run_round(project, "--gradient-accumulation", "16", "--epochs", "1") == 1
-    assert "changed nothing in 1 steps" in capsys.readouterr().err
+    assert "ended after 1 steps with the weights of reason-" in capsys.readouterr().err
 
 
 def test_a_policy_that_is_not_there_is_named(project, capsys):

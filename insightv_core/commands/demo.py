@@ -9,8 +9,10 @@ from insightv_core.commands.common import add_command
 from insightv_core.nano.demo import DEMO_FOLDER
 
 DEFAULT_FILE = Path("data/demo.db")
-# Questions, paths a question, epochs of both agents, held-out questions.
-SIZES = {"quick": (40, 4, 4, 36), "whole": (200, 6, 6, 144)}
+# Questions, paths a question, epochs of the reasoning and of the summary agent, held-out questions.
+SIZES = {"quick": (60, 4, 14, 2, 36), "whole": (200, 6, 16, 3, 108)}
+# A small model learns from few chains at a rate that would spoil a large one.
+NANO = ["--batch-size", "4", "--learning-rate", "3e-3"]
 
 
 def add_demo_command(commands) -> None:
@@ -27,15 +29,15 @@ def add_demo_command(commands) -> None:
 
 def list_stages(project: Path, *, quick: bool) -> list[tuple[str, list[str]]]:
     """Return the title and the command of each stage."""
-    questions, paths, epochs, held_out = SIZES["quick" if quick else "whole"]
+    questions, paths, epochs, summary_epochs, held_out = SIZES["quick" if quick else "whole"]
     file = ["--project", str(project)]
     return [
         ("Import questions and pictures", ["import", str(DEMO_FOLDER), *file]),
         ("Generate reasoning paths", ["generate", "--limit", str(questions), "--paths", str(paths), *file]),
         ("Assess them", ["assess", "--limit", str(questions), *file]),
-        ("Curate training sets", ["curate", *file]),
-        ("Train the reasoning agent", ["sft", "reason", "--epochs", str(epochs), *file]),
-        ("Train the summary agent", ["sft", "summary", "--epochs", str(epochs), *file]),
+        ("Curate training sets", ["curate", "--reason-score", "0", *file]),
+        ("Train the reasoning agent", ["sft", "reason", "--epochs", str(epochs), *NANO, *file]),
+        ("Train the summary agent", ["sft", "summary", "--epochs", str(summary_epochs), *file]),
         ("Train a round of DPO", ["dpo", "--run", "--gradient-accumulation", "1", "--learning-rate", "2e-4", *file]),
         ("Evaluate on held-out scenes", ["evaluate", "--n", str(held_out), *file]),
     ]

@@ -46,13 +46,15 @@ class Sizes:
     learning_rate: float = 1e-3
     preference_rate: float = 2e-4
     held_out: int = 36
+    chain_tokens: int = 320  # an agent that has learned little writes on and on
+    round_judge: str | None = None  # nano's scores are no guide yet, so rounds pair by right and wrong answers
 
 
 ON_CPU = Sizes()
 ON_GPU = Sizes(
     teacher="Qwen/Qwen2.5-VL-7B-Instruct", base="Qwen/Qwen2.5-VL-7B-Instruct",
     file=ROOT / "data" / "notebooks-gpu.db", questions=300, paths=8, epochs=2.0, learning_rate=2e-4,
-    preference_rate=5e-6, held_out=216,
+    preference_rate=5e-6, held_out=216, chain_tokens=2048, round_judge="Qwen/Qwen2.5-VL-7B-Instruct",
 )  # fmt: skip
 
 TINY = Sizes(questions=12, paths=4, epochs=2.0, held_out=6)
@@ -109,7 +111,8 @@ class Classroom:
         from insightv_core.rounds import RoundsSettings
 
         return RoundsSettings(
-            count, self.sizes.questions, self.sizes.paths, judge=self.sizes.teacher, evaluate=0,
+            count, self.sizes.questions, self.sizes.paths, judge=self.sizes.round_judge, evaluate=0,
+            sampling=Sampling((0.9,), max_tokens=self.sizes.chain_tokens),
             assess=replace(self.assessing, seed=1), curate=self.curating, training=self.preferring(beta),
         )  # fmt: skip
 
