@@ -115,16 +115,17 @@ def render_timeline(turns: Sequence[StepRecord], verdicts: Sequence[str] = ()) -
 
 
 def render_ending(path: Path, assessment: Assessment | None) -> str:
-    """Return how a path ended: its answer, or why it has none, and what the judge says of it."""
+    """Return how a path ended: its answer, or why it has none, and what rules and judge say of it."""
     if path.status == COMPLETE:
         ending = f'<p class="answer">Answer <strong>{escape(str(path.answer))}</strong></p>'
     else:
         ending = f'<p class="answer">No answer: {escape(path.failure or "it was stopped")}</p>'
     if assessment is None:
         return ending
-    reasons = [assessment.outcome_reason, assessment.score_reason]
-    said = " · ".join(escape(reason) for reason in reasons if reason)
-    return f'{ending}<p class="soft judge">{"Judge" if assessment.call else "Rules"}: {said}</p>' if said else ending
+    by = {"judge": "Judge", "rules": "Rules"}[assessment.outcome_by]
+    said = {by: assessment.outcome_reason, "Score": assessment.score_reason}
+    words = " · ".join(f"{who}: {escape(reason)}" for who, reason in said.items() if reason)
+    return f'{ending}<p class="soft judge">{words}</p>' if words else ending
 
 
 def render_raw(path: Path, judge_reply: str | None = None) -> str:

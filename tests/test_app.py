@@ -176,6 +176,7 @@ def test_an_opened_question_ranks_its_paths_and_shows_steps_judge_and_lineage(st
     text = visible(html)
     assert re.findall(r'class="score"[^>]*>([\d-]+)<', html) == ["90", "--", "40", "12"]
     assert html.count('<details class="path"') == 4 and html.count(" open>") == 1
+    assert "Rules: answer 0 against 0" in text  # what the rules found is not put into the mouth of the judge
     for words in ("the judge said 0", "temperature 0.9, seed 11", "parts at step 2", "could not be read", "0.82"):
         assert words in text
     assert "<script" not in html and "<img src=x" not in html
