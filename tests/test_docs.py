@@ -3,7 +3,11 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from insightv_core.cli import build_parser, main
 from insightv_core.nano.measure import TARGETS
@@ -61,6 +65,12 @@ def test_the_actions_of_nano_exist():
     (row,) = (line for line in README.splitlines() if line.startswith("| `insightv nano`"))
     for action in re.findall(r"`(\w+)`", row.split("|")[2]):
         build_parser().parse_args(["nano", action, *(["folder"] if action == "curve" else [])])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", sorted(ROOT.glob("tests/bench/*.py")), ids=lambda file: file.stem)
+def test_measurements_can_still_be_run(file):
+    assert "--json" in subprocess.run([sys.executable, file, "--help"], capture_output=True, text=True).stdout
 
 
 def test_only_the_store_speaks_sql():

@@ -30,14 +30,12 @@ from insightv_core.records import ModelVersion, Path, Question, Run, Step, StepR
 from insightv_core.store import Store, open_store  # noqa: E402
 from insightv_core.store.browse import (  # noqa: E402
     PathFilter,
-    facet_counts,
-    funnel,
     index_new_steps,
     list_paths,
     list_questions,
-    score_histogram,
     search_paths,
 )
+from insightv_core.store.counts import facet_counts, funnel, score_histogram  # noqa: E402
 from insightv_core.store.filters import SORTS  # noqa: E402
 
 STEPS, PATHS_A_QUESTION, RUNS, JUDGED_RUNS, BATCH = 5, 10, 10, 7, 1000
