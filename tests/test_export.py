@@ -130,10 +130,13 @@ def test_llama_factorys_layout(store, tmp_path):
 
 def test_a_second_picture_mark_is_refused_for_llama_factory(store, tmp_path):
     run = newest(store)
-    with store.transaction():
+    store.db.conn.execute("BEGIN")
+    try:
         store.db.conn.execute("UPDATE set_rows SET target = 'an <image>' WHERE number = 1 AND kind = 'reason'")
-    with pytest.raises(UserError, match="row reason-1 says <image>"):
-        export_set(store, run, "reason", LLAMA_FACTORY, tmp_path / "out")
+        with pytest.raises(UserError, match="row reason-1 says <image>"):
+            export_set(store, run, "reason", LLAMA_FACTORY, tmp_path / "out")
+    finally:
+        store.db.conn.execute("ROLLBACK")  # later tests train on these rows
     assert list(tmp_path.iterdir()) == []
 
 

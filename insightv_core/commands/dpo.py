@@ -33,7 +33,7 @@ def add_dpo_command(commands) -> None:
     parser.add_argument("--model", default="nano-base", help="the model that the adapter belongs to (%(default)s)")
     parser.add_argument(
         "--adapter", metavar="FOLDER|HASH",
-        help="policy to start from (the newest of `insightv sft reason`; with --run the newest of all)",
+        help="policy to start from, such as the last round's (the newest of `insightv sft reason`)",
     )  # fmt: skip
     parser.add_argument(
         "--run", dest="run_id", metavar="RUN", nargs="?", const=NEWEST,
@@ -163,13 +163,13 @@ def train_on_pairs(store: Store, options: argparse.Namespace) -> int:
     """Train once on the pairs of a curating run."""
     from insightv_core.store.training import list_rounds, mean_margin
     from insightv_core.train.processes import is_main
-    from insightv_core.train.run import REASONING, find_adapter, train_round
+    from insightv_core.train.run import find_first_adapter, train_round
 
     if (options.rounds or 1) > 1 or options.reference == INITIAL:
         raise UserError("--run trains once on given pairs: leave --rounds and --reference out, or leave --run out")
     settings = read_training(options)
     trained = train_round(
-        store, options.model, options.adapter or find_adapter(store, REASONING), settings,
+        store, options.model, options.adapter or find_first_adapter(store), settings,
         curation=None if options.run_id == NEWEST else options.run_id, command=command_line(), quiet=options.json,
     )  # fmt: skip
     if not is_main():
