@@ -230,8 +230,12 @@ def test_the_app_runs_nothing_but_the_command_of_a_stage_on_its_own_project(own,
 
 def test_stop_reaches_the_process_of_the_run_and_no_other(own):
     run = start_running(own)
-    waiting = "import time; print('ready', flush=True)\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('stopped')"
-    unheard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    waiting = (  # ready only where it can be interrupted
+        "import time\n"
+        "try:\n    print('ready', flush=True)\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    print('stopped')"
+    )
+    unheard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     for name, ours in (("something else", False), ("insightv", True)):
         code = unheard + waiting
         with subprocess.Popen([sys.executable, "-c", code, name], stdout=subprocess.PIPE, text=True) as process:
