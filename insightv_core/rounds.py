@@ -215,36 +215,27 @@ def sample_paths(store: Store, series: Series, shelf: Shelf, policy: "Adapter") 
     )  # fmt: skip
     if next(list_missing(store, store.samples_of(run.id), wanted), None) is not None:
         saver = generate_missing(store, shelf.take(series.model), wanted, quiet=series.quiet)
-        if saver.stopped:
+        if saver.done < wanted.count(store):
             raise KeyboardInterrupt
     return run
 
 
 def assess_paths(store: Store, series: Series, shelf: Shelf, sampling: Run) -> Run:
     """Tell right from wrong answers, and let the judge score the paths; return the run of `assess`."""
-    from insightv_core.assess import assess, doubt_judge, name_run
-    from insightv_core.commands.assess import Saver, list_missing
-    from insightv_core.commands.common import progress_bar, stop_on_signal
+    from insightv_core.assess import name_run
+    from insightv_core.commands.assess import assess_missing
     from insightv_core.store.assessments import count_missing
 
     settings = series.settings.assess if series.judge else replace(series.settings.assess, mode=RULES)
     run = name_run(series.judge, settings)
     found = count_missing(store, run.id, paths_run=sampling.id, limit=series.settings.questions)
-    wanted = sum(each.paths for each in found.values())
-    already = wanted - sum(each.missing for each in found.values())
-    if already == wanted:
+    if not any(each.missing for each in found.values()):
         return run
     judge = shelf.take(series.settings.judge) if series.settings.judge else None
-    doubt = doubt_judge(judge)
-    store.start_run(run, total=wanted)
-    questions = list_missing(store, found, run.id, sampling.id)
-    bar = progress_bar(wanted, "assessed", already, quiet=series.quiet)
-    with stop_on_signal() as stopped, Saver(store, run.id, already) as saver, bar:
-        for assessed in assess(questions, judge, run, settings, image_file=store.image_file, doubt=doubt, stop=stopped):
-            saver.add(assessed)
-            bar.update(len(assessed[0]))
-    store.end_run(run.id, "done" if saver.done >= wanted else "stopped", done=saver.done)
-    if saver.done < wanted:
+    saver, _ = assess_missing(
+        store, judge, run, settings, found, paths_run=sampling.id, unit="assessed", quiet=series.quiet
+    )  # fmt: skip
+    if saver.done < sum(each.paths for each in found.values()):
         raise KeyboardInterrupt
     return run
 

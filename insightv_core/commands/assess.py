@@ -17,6 +17,7 @@ from insightv_core.assess import (
     name_run,
 )
 from insightv_core.commands.common import (
+    Saver,
     add_command,
     add_model_options,
     add_project_options,
@@ -30,7 +31,7 @@ from insightv_core.commands.common import (
 )
 from insightv_core.errors import UserError
 from insightv_core.generate import ALWAYS, NEVER, RETRY
-from insightv_core.records import Assessment, JudgeCall, Path, Question
+from insightv_core.records import Path, Question, Run
 from insightv_core.store import Store
 from insightv_core.store.assessments import (
     Missing,
@@ -40,9 +41,7 @@ from insightv_core.store.assessments import (
     missing_paths,
     scores_of,
 )
-
-SAVE_EVERY = 0.5  # seconds
-SAVE_AT = 500  # paths
+from insightv_core.vlm import VLM
 
 
 def add_assess_command(commands) -> None:
@@ -111,26 +110,54 @@ def run_assess(options: argparse.Namespace) -> int:
         judge = None if settings.mode == RULES else load_model(options)
         run = name_run(judge.version if judge else None, settings)
         found = count_missing(store, run.id, paths_run=paths_run, limit=options.limit, source=options.source)
-        wanted = sum(each.paths for each in found.values())
-        already = wanted - sum(each.missing for each in found.values())
-        store.start_run(run, total=wanted, command=command_line())
-        questions = list_missing(store, found, run.id, paths_run)
-        doubt = doubt_judge(judge) if already < wanted else None
         started = time.perf_counter()
-        with stop_on_signal() as stopped, Saver(store, run.id, already) as saver:
-            bar = progress_bar(wanted, "paths", already, quiet=options.json)
-            for assessed in assess(
-                questions, judge, run, settings, image_file=store.image_file, doubt=doubt, stop=stopped
-            ):
-                saver.add(assessed)
-                bar.update(len(assessed[0]))
-            bar.close()
-        status = "stopped" if saver.done < wanted else "done"
-        store.end_run(run.id, status, done=saver.done)
+        saver, doubt = assess_missing(
+            store, judge, run, settings, found, paths_run=paths_run, command=command_line(), quiet=options.json
+        )
         result = describe(store, run.id, saver, judge.usage().decoded_tokens if judge else 0, started)
         result["doubt"] = doubt
         print_result(options, result, write_words(result, store))
-        return 130 if status == "stopped" else 0
+        return 130 if saver.done < sum(each.paths for each in found.values()) else 0
+
+
+def assess_missing(
+    store: Store,
+    judge: VLM | None,
+    run: Run,
+    settings: AssessSettings,
+    found: dict[str, Missing],
+    *,
+    paths_run: str | None,
+    unit: str = "paths",
+    command: str | None = None,
+    quiet: bool,
+) -> tuple[Saver[Assessed], str | None]:
+    """Assess what `count_missing` found missing, until it is done or a signal asks to stop.
+
+    Returns what was saved, and why the judge's word on answers was not taken, None where it was or nobody was asked.
+    """
+    wanted = sum(each.paths for each in found.values())
+    already = wanted - sum(each.missing for each in found.values())
+    store.start_run(run, total=wanted, command=command)
+    questions = list_missing(store, found, run.id, paths_run)
+    doubt = doubt_judge(judge) if already < wanted else None
+    saver: Saver[Assessed] = Saver(
+        store, run.id, already, lambda batch: keep_assessed(store, batch),
+        lambda assessed: {"paths": len(assessed[0]), "calls": len(assessed[1])},
+    )  # fmt: skip
+    bar = progress_bar(wanted, unit, already, quiet=quiet)
+    with stop_on_signal() as stopped, saver, bar:
+        for assessed in assess(questions, judge, run, settings, image_file=store.image_file, doubt=doubt, stop=stopped):
+            saver.add(assessed)
+            bar.update(len(assessed[0]))
+    store.end_run(run.id, "stopped" if saver.done < wanted else "done", done=saver.done)
+    return saver, doubt
+
+
+def keep_assessed(store: Store, batch: list[Assessed]) -> None:
+    """Save whole questions' assessments and the calls that they rest on, all or nothing."""
+    assessments = [each for made, _ in batch for each in made]
+    add_assessments(store, assessments, [call for _, calls in batch for call in calls])
 
 
 def find_paths_run(store: Store, run: str | None) -> str | None:
@@ -152,43 +179,6 @@ def list_missing(
             yield store.question(question), missing_paths(store, run, question, paths_run=paths_run)
 
 
-class Saver:
-    """Saves assessments in batches of whole questions: at most half a second of work is lost by a kill."""
-
-    def __init__(self, store: Store, run: str, done: int):
-        self.store, self.run, self.done = store, run, done
-        self.assessments: list[Assessment] = []
-        self.calls: list[JudgeCall] = []
-        self.saved_at = time.monotonic()
-        self.new = self.new_calls = 0
-
-    def __enter__(self) -> "Saver":
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        self.save()
-        if error is not None:
-            self.store.end_run(self.run, "failed", done=self.done, message=str(error) or kind.__name__)
-
-    def add(self, assessed: Assessed) -> None:
-        """Take a question's assessments, and save what waits when it is time."""
-        assessments, calls = assessed
-        self.assessments += assessments
-        self.calls += calls
-        self.new += len(assessments)
-        self.new_calls += len(calls)
-        if len(self.assessments) >= SAVE_AT or time.monotonic() - self.saved_at > SAVE_EVERY:
-            self.save()
-
-    def save(self) -> None:
-        """Save what waits."""
-        add_assessments(self.store, self.assessments, self.calls)
-        self.done += len(self.assessments)
-        self.assessments, self.calls = [], []
-        self.store.note_progress(self.run, self.done)
-        self.saved_at = time.monotonic()
-
-
 def describe(store: Store, run: str, saver: Saver, tokens: int, started: float) -> dict:
     """Return what a run has made of all its paths, as plain values; `seconds`, `new_...` and `tokens` are of this time.
 
@@ -201,7 +191,7 @@ def describe(store: Store, run: str, saver: Saver, tokens: int, started: float) 
     return {
         "run": run,
         "paths": sum(outcomes.values()),
-        "new_paths": saver.new,
+        "new_paths": saver.counts["paths"],
         "outcomes": outcomes,
         "settled_by_judge": counts["settled_by_judge"],
         "scores": summarize(scores_of(store, run))
@@ -209,7 +199,7 @@ def describe(store: Store, run: str, saver: Saver, tokens: int, started: float) 
         "questions": counts["questions"],
         "calls": counts["calls"],
         "retries": counts["retries"],
-        "new_calls": saver.new_calls,
+        "new_calls": saver.counts["calls"],
         "seconds": round(seconds, 2),
         "tokens": tokens,
     }

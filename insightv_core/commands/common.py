@@ -7,9 +7,11 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from insightv_core.store import DEFAULT_PROJECT, Store, open_store
 
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from insightv_core.vlm import VLM
+
+
+SAVE_EVERY = 0.5  # seconds
+SAVE_AT = 500  # paths
+Made = TypeVar("Made")
 
 
 def add_command(commands, name: str, run, text: str, example: str) -> argparse.ArgumentParser:
@@ -106,3 +113,45 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class Saver(Generic[Made]):
+    """Saves what a run makes in batches: at most half a second of work is lost when the process is killed.
+
+    `keep` saves a batch. `count` tells what one thing made counts as, its "paths" among that; `counts` adds it up.
+    `done` is how many paths of the run are saved.
+    """
+
+    def __init__(
+        self, store: Store, run: str, done: int, keep: Callable[[list[Made]], object],
+        count: Callable[[Made], Mapping[str, int]],
+    ):  # fmt: skip
+        self.store, self.run, self.done, self.keep, self.count = store, run, done, keep, count
+        self.counts: Counter[str] = Counter()
+        self.waiting: list[Made] = []
+        self.begun = done
+        self.saved_at = time.monotonic()
+
+    def __enter__(self) -> "Saver[Made]":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        self.save()
+        if error is not None:
+            self.store.end_run(self.run, "failed", done=self.done, message=str(error) or kind.__name__)
+
+    def add(self, made: Made) -> None:
+        """Take what was made, and save what waits when it is time."""
+        self.waiting.append(made)
+        self.counts.update(self.count(made))
+        unsaved = self.begun + self.counts["paths"] - self.done
+        if unsaved >= SAVE_AT or time.monotonic() - self.saved_at > SAVE_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Save what waits."""
+        self.keep(self.waiting)
+        self.waiting = []
+        self.done = self.begun + self.counts["paths"]
+        self.store.note_progress(self.run, self.done)
+        self.saved_at = time.monotonic()

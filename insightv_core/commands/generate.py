@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from insightv_core.commands.common import (
+    Saver,
     add_command,
     add_model_options,
     add_project_options,
@@ -31,9 +32,6 @@ from insightv_core.generate import (
 from insightv_core.records import COMPLETE, Path, Question, Run, Sampling
 from insightv_core.store import Store
 from insightv_core.vlm import VLM
-
-SAVE_EVERY = 0.5  # seconds
-SAVE_AT = 500  # paths
 
 
 def add_generate_command(commands) -> None:
@@ -114,7 +112,7 @@ def run_generate(options: argparse.Namespace) -> int:
         saver = generate_missing(store, vlm, wanted, quiet=options.json)
         result = describe(store, wanted.run.id, saver, vlm.usage(), time.perf_counter() - started)
         print_result(options, result, write_words(result, store))
-        return 130 if saver.stopped else 0
+        return 130 if saver.done < wanted.count(store) else 0
 
 
 @dataclass(frozen=True)
@@ -136,14 +134,17 @@ class Wanted:
         return min(store.question_count(self.source), self.limit or 1 << 60) * self.paths
 
 
-def generate_missing(store: Store, vlm: VLM, wanted: Wanted, *, quiet: bool) -> "Saver":
+def generate_missing(store: Store, vlm: VLM, wanted: Wanted, *, quiet: bool) -> "Saver[Path]":
     """Generate the paths that are still missing, until they are there or a signal asks to stop."""
     run, total = wanted.run, wanted.count(store)
     made = store.samples_of(run.id)
     store.start_run(run, total=total, command=command_line())
     already = sum(sum(sample < wanted.paths for sample in samples) for samples in made.values())
     questions = list_missing(store, made, wanted)
-    with stop_on_signal() as stopped, Saver(store, run.id, already) as saver:
+    saver = Saver(
+        store, run.id, already, store.add_paths, lambda path: {"paths": 1, "complete": path.status == COMPLETE}
+    )
+    with stop_on_signal() as stopped, saver:
         bar = progress_bar(total, "paths", already, quiet=quiet)
         paths = generate(
             questions, vlm, run, wanted.settings, image_file=store.image_file, adapter=wanted.adapter, stop=stopped
@@ -152,8 +153,7 @@ def generate_missing(store: Store, vlm: VLM, wanted: Wanted, *, quiet: bool) -> 
             saver.add(path)
             bar.update()
         bar.close()
-    saver.stopped = saver.done < total
-    store.end_run(run.id, "stopped" if saver.stopped else "done", done=saver.done)
+    store.end_run(run.id, "stopped" if saver.done < total else "done", done=saver.done)
     return saver
 
 
@@ -166,51 +166,16 @@ def list_missing(store: Store, made: dict[str, set[int]], wanted: Wanted) -> Ite
             yield question, missing
 
 
-class Saver:
-    """Saves paths in batches: at most half a second of work is lost when the process is killed."""
-
-    def __init__(self, store: Store, run: str, done: int):
-        self.store, self.run, self.done = store, run, done
-        self.waiting: list[Path] = []
-        self.saved_at = time.monotonic()
-        self.new = self.complete = 0
-        self.stopped = False
-
-    def __enter__(self) -> "Saver":
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        self.save()
-        if error is not None:
-            self.store.end_run(self.run, "failed", done=self.done, message=str(error) or kind.__name__)
-
-    def add(self, path: Path) -> None:
-        """Take a path, and save what waits when it is time."""
-        self.waiting.append(path)
-        self.new += 1
-        self.complete += path.status == COMPLETE
-        if len(self.waiting) >= SAVE_AT or time.monotonic() - self.saved_at > SAVE_EVERY:
-            self.save()
-
-    def save(self) -> None:
-        """Save what waits."""
-        self.store.add_paths(self.waiting)
-        self.done += len(self.waiting)
-        self.waiting = []
-        self.store.note_progress(self.run, self.done)
-        self.saved_at = time.monotonic()
-
-
 def describe(store: Store, run: str, saver: Saver, usage, seconds: float) -> dict:
     """Return what came of a run, as plain values."""
     return {
         "run": run,
         "paths": saver.done,
-        "new_paths": saver.new,
-        "new_complete": saver.complete,
-        "new_failed": saver.new - saver.complete,
+        "new_paths": saver.counts["paths"],
+        "new_complete": saver.counts["complete"],
+        "new_failed": saver.counts["paths"] - saver.counts["complete"],
         "seconds": round(seconds, 2),
-        "paths_per_second": round(saver.new / seconds, 2) if saver.new else 0.0,
+        "paths_per_second": round(saver.counts["paths"] / seconds, 2),
         "tokens": usage.decoded_tokens,
         "prompt_tokens": usage.prefill_tokens,
         "images_encoded": usage.images,
