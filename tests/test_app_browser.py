@@ -1,32 +1,19 @@
 """The app in a real browser: Chromium without a window, driven by Playwright."""
 
-import re
-import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path as FilePath
 
 import pytest
 from app_project import QUESTIONS, SlowVLM, make_project
+from conftest import IN_BROWSER, NARROW, PATIENCE, WIDE, open_page
 from PIL import Image
 
 from app.main import serve
 from app.pages import Project
 from insightv_core.store import open_store
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-PATIENCE = 20_000  # milliseconds
-
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: install chromium to run browser tests"),
-]
+pytestmark = IN_BROWSER
 
 
 @pytest.fixture(scope="module")
@@ -44,37 +31,6 @@ def address(project):
     app, address = serve(project, wait=False)
     yield address.rstrip("/") + "/"
     app.close(verbose=False)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(chromium):
-    context = chromium.new_context(viewport=WIDE)
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("request", lambda request: outside(request.url) and problems.append(request.url))
-    yield page
-    attacked = page.evaluate("window.attacked")
-    context.close()
-    assert not problems and attacked is None
-
-
-def outside(url: str) -> bool:
-    return not re.match(r"(http://127\.0\.0\.1:|data:|blob:)", url)
-
-
-def open_page(page, url: str, ready: str = "h1") -> None:
-    page.goto(url)
-    page.locator(f".page:visible .view {ready}").first.wait_for()
 
 
 def questions_of(project) -> list[str]:

@@ -7,8 +7,9 @@ import shlex
 
 import pytest
 from app_project import SlowVLM
+from conftest import IN_BROWSER, NARROW, PATIENCE, WIDE, open_page
 from pages_project import CURATING, PAIRS, SECOND, make_worked_project, start_running
-from test_app_browser import CHROMIUM, FLAGS, NARROW, PATIENCE, WIDE, open_page, outside, playwright, questions_of
+from test_app_browser import questions_of
 from test_app_pages import wait_for
 
 from app.main import PAGES, serve
@@ -22,10 +23,7 @@ from insightv_core.store.margins import list_moved_pairs, list_round_margins
 from insightv_core.store.runs import find_run, list_runs
 from insightv_core.store.training import add_metrics
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: install chromium to run browser tests"),
-]
+pytestmark = IN_BROWSER
 PORT = 7989
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
@@ -47,27 +45,10 @@ def address(project):
     app.close(verbose=False)
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(chromium, address):
-    context = chromium.new_context(viewport=WIDE)
+def context(context, address):
     context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address.rstrip("/"))
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("request", lambda request: outside(request.url) and problems.append(request.url))
-    yield page
-    attacked = page.evaluate("window.attacked")
-    context.close()
-    assert not problems and attacked is None
+    return context
 
 
 def shown(page, name: str):

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path as FilePath
 
 import pytest
+from conftest import IN_BROWSER, NARROW, PATIENCE, WIDE, open_page
 from review_project import SECRETS, build_project, pair_ids
-from test_app_browser import CHROMIUM, FLAGS, NARROW, PATIENCE, WIDE, open_page, outside, playwright
 
 from app.main import serve
 from app.pages import Project
@@ -18,39 +18,14 @@ from insightv_core.review_report import COUNTS, tell_fates
 from insightv_core.store import open_store
 from insightv_core.store.reviews import load_events
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: install chromium to run browser tests"),
-]
+pytestmark = IN_BROWSER
 CARD = ".pair"
 HERE = FilePath(__file__).parent
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
 def project(tmp_path):
     return Project(build_project(tmp_path, 14, flipped=(3,), close=(5, 7)))
-
-
-@pytest.fixture
-def page(chromium):
-    context = chromium.new_context(viewport=WIDE)
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("request", lambda request: outside(request.url) and problems.append(request.url))
-    yield page
-    attacked = page.evaluate("window.attacked")
-    context.close()
-    assert not problems and attacked is None
 
 
 @pytest.fixture
