@@ -146,7 +146,7 @@ def test_the_first_policy_can_stay_the_reference(stage):
 def test_rounds_that_were_stopped_go_on_and_end_the_same(stage, monkeypatch, moment):
     store, start, policy = stage
     targets = {
-        "sampling": "insightv_core.commands.generate.generate", "assessing": "insightv_core.assess.assess",
+        "sampling": "insightv_core.commands.generate.generate", "assessing": "insightv_core.commands.assess.assess",
         "pairing": "insightv_core.preflight.check_set", "training": "insightv_core.train.run.train_round",
         "evaluating": "insightv_core.store.evaluations.load_answers",
     }  # fmt: skip

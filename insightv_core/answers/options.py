@@ -59,13 +59,13 @@ def find_text(text: str, options: Sequence[str]) -> list[int]:
 
 def find_mentions(text: str, options: Sequence[str]) -> set[int]:
     """Return the options whose text occurs within a longer text; the longer of two overlapping ones counts."""
-    left, found = f" {normalize(text)} ", set()
-    wanted = sorted(
-        ((normalize(option), place) for place, option in enumerate(options)), key=lambda each: -len(each[0])
-    )
-    for words, place in wanted:
+    left, found = f" {normalize(text)} ", set[int]()
+    places: dict[str, set[int]] = {}  # of a text: options may share one
+    for place, option in enumerate(options):
+        places.setdefault(normalize(option), set()).add(place)
+    for words in sorted(places, key=len, reverse=True):
         if len(words) > 1 and f" {words} " in left:
-            found.add(place)
+            found |= places[words]
             left = left.replace(f" {words} ", " | ")
     return found
 

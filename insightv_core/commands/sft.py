@@ -55,6 +55,7 @@ def read_settings(options: argparse.Namespace) -> SFTSettings:
 
 def run_sft(options: argparse.Namespace) -> int:
     """Train one agent and print where it lies."""
+    from insightv_core.train.processes import is_main
     from insightv_core.train.run import train_agent
 
     with open_project(options) as store:
@@ -67,5 +68,6 @@ def run_sft(options: argparse.Namespace) -> int:
             f"run {trained.run}: {trained.rows} rows, {trained.steps} steps, loss {trained.first_loss:.3f} to "
             f"{trained.last_loss:.3f} in {trained.seconds:.0f} s\n{trained.kind} {trained.model} in {shown}"
         )
-        print_result(options, trained.describe(), words)
+        if is_main():
+            print_result(options, trained.describe(), words)
     return 0

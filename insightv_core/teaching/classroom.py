@@ -104,7 +104,7 @@ class Classroom:
 
     def preferring(self, beta: float = 0.1) -> DPOSettings:
         """How the reasoning agent is trained on pairs: beta as in the paper, a higher rate for so few steps."""
-        return DPOSettings(beta, learning_rate=self.sizes.preference_rate, gradient_accumulation=1, warmup=0.0)
+        return DPOSettings(beta=beta, learning_rate=self.sizes.preference_rate, gradient_accumulation=1, warmup=0.0)
 
     def rounds(self, count: int, beta: float = 0.1) -> "RoundsSettings":
         """How many rounds of DPO, and of what; their judge's run is their own, so that the sets stay what they are."""

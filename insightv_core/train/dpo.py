@@ -13,10 +13,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from peft import PeftModel
 from tqdm import tqdm
-from trl import DPOConfig, DPOTrainer, apply_chat_template, prepare_multimodal_messages
+from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
 from insightv_core.errors import UserError
+from insightv_core.train.arguments import (
+    check_above_zero,
+    check_lengths,
+    context_length,
+    measure_lengths,
+    shared_arguments,
+)
 from insightv_core.train.dpo_loss import PLAIN_WAY, check_model, core_model, pair_logps, shared_prefix_forward
 from insightv_core.train.failures import StopsOnNaN
 from insightv_core.train.model_parts import freeze_vision, lora_config
@@ -67,7 +74,9 @@ class PreferenceTrainer(StopsOnNaN, DPOTrainer):
         core = core_model(model)
         for rows in (pairs, *([] if eval_pairs is None else [eval_pairs])):
             check_pairs(rows)
-            check_lengths(rows, processor, settings.max_tokens or _context_length(core))
+            advice = "leave them out (`pair_lengths` tells which), shrink their pictures"
+            most = settings.max_tokens or context_length(core)
+            check_lengths(pair_lengths(rows, processor), most, "pair", advice)
         if settings.share_prefix:
             check_model(model)
             use_shared_attention(core.get_decoder())
@@ -261,71 +270,23 @@ def training_arguments(settings: DPOSettings, folder: str | Path, **more: Any) -
     chosen_term = settings.gamma > 0
     return DPOConfig(
         **{
-            "output_dir": str(folder),
+            **shared_arguments(settings, folder),
             "beta": settings.beta,
             "loss_type": [settings.loss_type, *(["sft"] if chosen_term else [])],
             "loss_weights": [1.0, *([settings.gamma] if chosen_term else [])],
             "label_smoothing": settings.label_smoothing,
-            "learning_rate": settings.learning_rate,
-            "num_train_epochs": settings.epochs,
-            "per_device_train_batch_size": settings.batch_size,
             "per_device_eval_batch_size": settings.batch_size,
-            "gradient_accumulation_steps": settings.gradient_accumulation,
-            "warmup_steps": settings.warmup,
-            "lr_scheduler_type": "cosine",
-            "max_grad_norm": settings.max_gradient_norm,
-            "activation_checkpointing": settings.gradient_checkpointing,
-            "bf16": _has_bf16() if settings.bf16 is None else settings.bf16,
-            "seed": settings.seed,
-            "logging_steps": settings.logging_steps,
-            "save_steps": settings.save_steps,
-            "save_total_limit": settings.keep_checkpoints,
-            "max_length": None,  # TRL's default cuts at 1024, through answers and picture tokens alike
             "precompute_ref_log_probs": True,
-            "remove_unused_columns": False,  # TRL counts the reference columns of rows with pictures as unused
             "prediction_loss_only": True,
             "router_aux_loss_coef": 0.0,  # the load balance of experts is not defined for packed rows
-            "dataloader_pin_memory": torch.cuda.is_available(),
-            "report_to": "none",
             **more,
         }
     )
 
 
 def pair_lengths(pairs: "Dataset", processor: "ProcessorMixin") -> list[int]:
-    """Return for each pair the tokens of prompt, pictures and the longer answer together.
-
-    Pictures are processed once for each combination of sizes, on which alone their number of tokens depends.
-    """
-    pictures_add: dict[tuple, int] = {}
-    lengths = []
-    for row in pairs:
-        images = _pictures(row)
-        messages = {name: prepare_multimodal_messages(row[name]) for name in TEXT_COLUMNS[1:]}
-        messages["prompt"] = prepare_multimodal_messages(row["prompt"], images=images)
-        text = apply_chat_template(messages, processor)
-        prompt, *answers = (
-            len(processor.tokenizer(text[name], add_special_tokens=False).input_ids) for name in TEXT_COLUMNS
-        )
-        sizes = tuple(image.size for image in images)
-        if images and sizes not in pictures_add:
-            whole = processor(images=[images], text=[text["prompt"]], add_special_tokens=False)
-            pictures_add[sizes] = len(whole["input_ids"][0]) - prompt
-        lengths.append(prompt + pictures_add.get(sizes, 0) + max(answers))
-    return lengths
-
-
-def check_lengths(pairs: "Dataset", processor: "ProcessorMixin", most: float) -> None:
-    """Raise `UserError` if a pair has more than `most` tokens: a cut answer would be learned as a whole one."""
-    lengths = pair_lengths(pairs, processor)
-    longest = max(range(len(lengths)), key=lengths.__getitem__)
-    if lengths[longest] > most:
-        count = sum(length > most for length in lengths)
-        raise UserError(
-            f"{count} of {len(lengths)} pairs are longer than {most} tokens, pair {longest} with {lengths[longest]}: "
-            f"leave them out (`pair_lengths` tells which), shrink their pictures, or raise max_tokens if the model "
-            "has room for it"
-        )
+    """Return for each pair the tokens of prompt, pictures and the longer answer together."""
+    return measure_lengths(pairs, processor, TEXT_COLUMNS[1:], _pictures)
 
 
 def check_pairs(pairs: "Dataset") -> None:
@@ -361,9 +322,7 @@ def _check_settings(settings: DPOSettings) -> None:
         )
     if settings.lora_rank is not None and settings.lora_rank < 1:
         raise UserError(f"lora_rank is {settings.lora_rank}: set it above 0, or to None to train all weights")
-    for name in ("beta", "learning_rate", "epochs", "batch_size", "gradient_accumulation"):
-        if not getattr(settings, name) > 0:
-            raise UserError(f"{name} is {getattr(settings, name)}, which trains nothing: set it above 0")
+    check_above_zero(settings, ("beta", "learning_rate", "epochs", "batch_size", "gradient_accumulation"))
     if not settings.gamma >= 0:
         raise UserError(f"gamma is {settings.gamma}: set it to 0, or above 0 to also learn the chosen answers by heart")
 
@@ -376,14 +335,6 @@ def _check_adapter(model: PeftModel) -> None:
         )
     if not any(weight.requires_grad for weight in model.parameters()):
         raise UserError("the adapter is loaded for use only: load it with is_trainable=True")
-
-
-def _context_length(core: "PreTrainedModel") -> float:
-    return getattr(core.config.get_text_config(), "max_position_embeddings", None) or math.inf
-
-
-def _has_bf16() -> bool:
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
 
 
 def _pictures(row: dict[str, Any]) -> list:

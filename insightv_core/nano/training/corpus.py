@@ -33,10 +33,11 @@ CONVERSATIONS_PER_SCENE = 4
 TEACHER_SLIPS = 0.15
 BLANK_SHARE = 0.02
 MAX_JUDGED_PATHS = 8
+MORE_QUESTIONS = 7  # looks at one picture beside the first: its encoding costs the most
 # Kinds of conversation and their weights. Text kinds come with no picture.
 MIXES = {
     "base": {
-        "caption": 3, "perception": 8, "direct": 2,
+        "caption": 6, "perception": 8, "direct": 2,
         "text chain": 2, "text reason": 0.8, "text think": 0.3, "text direct": 0.4, "text summarize": 0.8,
         "arithmetic": 1.5, "check": 0.2,
     },
@@ -163,11 +164,11 @@ def converse(kind: str, example: Example, rng: Random) -> Conversation:
 
 
 def converse_direct(kind: str, example: Example, rng: Random, described: str | None) -> Conversation:
-    """Write direct answers: one, or for perception up to five different questions in a row about one picture."""
+    """Write direct answers: one, or for perception several different questions in a row about one picture."""
     messages = prompts.ask(example.question, prompts.DIRECT, described=described)
     messages.append(prompts.assistant(example.answer))
     known = {example.question}
-    for _ in range(rng.randint(0, 4) if kind == "perception" else 0):
+    for _ in range(rng.randint(0, MORE_QUESTIONS) if kind == "perception" else 0):
         example = another_question(example, rng, PERCEPTION)
         if example.question not in known:
             known.add(example.question)
