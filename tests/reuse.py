@@ -48,10 +48,10 @@ class RecordingEngine(Engine):
             recorded.logits[len(recorded.tokens)] = values.float().clone()
         return super()._take(logits, places)
 
-    def _feed_tokens(self, live):
-        for row in self.rows[:live]:
-            self._of(row).tokens.append(row.feed[0])
-        return super()._feed_tokens(live)
+    def _feed_tokens(self, places):
+        for place in places:
+            self._of(self.rows[place]).tokens.append(self.rows[place].feed[0])
+        return super()._feed_tokens(places)
 
     def _feed_turns(self, places):
         for place in places:
@@ -85,22 +85,44 @@ def reuse_error(vlm, recorded: list[Recorded]) -> float:
     return worst
 
 
-CONTROLS = ("positions", "mask", "columns")
+CONTROLS = ("positions", "mask", "columns", "prompts", "turns")
 
 
 def break_reuse(vlm, control: str) -> None:
-    """Break one thing that reuse depends on: a row's positions, its mask, or where its columns are written."""
+    """Break one thing that reuse depends on.
+
+    A row's positions; the mask over its own columns; where they are written; whose prompt it follows; or the mask of
+    what it holds while a long turn passes.
+    """
     if control == "positions":
         vlm._as_positions = lambda positions, right=vlm._as_positions: right(positions - 1)
-    elif control == "mask":
-        vlm._as_mask = lambda allowed, right=vlm._as_mask: right(torch.ones_like(allowed))
-    else:
-        make = vlm.new_cache
+        return
+    make = vlm.new_cache
 
-        def new_cache():
-            cache = make()
-            aim = cache.aim
-            cache.aim = lambda lengths, longest: aim((lengths - 1).clamp(min=0), longest)
-            return cache
+    def new_cache():
+        cache = make()
+        if control == "mask":
+            cache._hide = lambda lengths: torch.zeros(len(lengths), 1, 1, max(lengths))
+        if control == "turns":
+            gather = cache.gather
+            cache.gather = lambda rows: (gather(rows)[0], gather(rows)[1].roll(-12, dims=1))
+        look_at, at_prompts = cache._look_at, cache._look_at_prompts
 
-        vlm.new_cache = new_cache
+        def one_too_far(part, places):
+            look = look_at(part, places)
+            if look.write_columns is not None:
+                look.write_columns = (look.write_columns - 1).clamp(min=0)
+            return look
+
+        def of_another(rows, places):
+            look = at_prompts(rows, places)
+            look.answers = look.answers.roll(1)
+            return look
+
+        if control == "columns":
+            cache._look_at = one_too_far
+        if control == "prompts":
+            cache._look_at_prompts = of_another
+        return cache
+
+    vlm.new_cache = new_cache

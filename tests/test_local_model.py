@@ -14,6 +14,7 @@ from insightv_core import prompts
 from insightv_core.errors import UserError
 from insightv_core.records import ModelVersion, Sampling
 from insightv_core.vlm import ERROR, LENGTH, Talk
+from insightv_core.vlm.cache import SlotCache
 from insightv_core.vlm.draws import draw_tokens, uniforms
 from insightv_core.vlm.local import LocalVLM, load_local
 
@@ -55,6 +56,31 @@ def test_kept_cache_gives_the_logits_of_a_fresh_pass(family, pictures):
     assert len(recorded) == 9 and sum(len(each.logits) for each in recorded) > 100
     assert reuse_error(vlm, recorded) < 1e-4
     assert vlm.usage().images == 3  # each picture once, whatever the number of samples and turns
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2.5-vl"])
+def test_conversations_over_many_parts_of_the_cache(family, pictures, monkeypatch):
+    monkeypatch.setattr("insightv_core.vlm.cache.FIRST_PART", 4)
+    monkeypatch.setattr("insightv_core.vlm.cache.FIRST_SLOTS", 1)
+    monkeypatch.setattr("insightv_core.vlm.cache.PROMPT_GROWTH", 1)
+    vlm = load_tiny(family)
+    assert reuse_error(vlm, record(vlm, make_talks(pictures, samples=4), Sampling((1.0,), max_tokens=12))) < 1e-4
+
+
+def test_only_long_conversations_take_room_for_long_ones():
+    cache = SlotCache(layers=1, device=torch.device("cpu"))
+    keys = torch.ones(2, 5, 4)  # heads, columns, size
+    for row in range(40):
+        cache.start(row, row // 8, [(keys, keys)])
+    for step in range(300):
+        cache.aim(list(range(40)) if step < 100 else [7])
+    assert [len(part.owners) for part in cache.parts] == [40, 1, 1]
+    assert len(cache.prompts.owners) == 5
+    taken = sum(part.keys.numel() for part in [cache.prompts, *cache.parts])
+    assert taken <= (8 * 64 + 64 * 128 + 8 * 128 + 8 * 256) * 2 * 4
+    for row in range(40):
+        cache.end(row)
+    assert not any(part.owners for part in [cache.prompts, *cache.parts])
 
 
 @pytest.mark.parametrize("control", CONTROLS)

@@ -1,11 +1,12 @@
 """Decoding many conversations together on a local model, each token of each conversation computed once.
 
-A question's prompt, picture included, passes through the model once and is shared by all its samples. Each sample then
-holds a row of the cache from its first token to its last: between its replies, the few tokens of the next user turn
-are fed through the same steps in which other rows decode, so nothing is ever computed twice. Rows of many questions
-decode together; a row that ends is taken by the next sample at once.
+A question's prompt, picture included, passes through the model once and is kept once for all its samples. Each sample
+then holds a row of the cache from its first token to its last: between its replies, the few tokens of the next user
+turn are fed through the same steps in which other rows decode, so nothing is ever computed twice. Rows of many
+questions decode together; a row that ends is taken by the next sample at once.
 """
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ class Prefix:
     logits: "torch.Tensor"
     shift: int  # what a position has to be moved by, where pictures take fewer positions than tokens
     waiting: deque[int]
+    number: int  # its name in the cache
 
 
 @dataclass
@@ -45,11 +47,12 @@ class Row:
     """One sample as it is decoded."""
 
     talk: Talk
+    number: int  # its name in the cache
     sample: int
     seed: int
     temperature: float
     shift: int
-    length: int  # columns in the cache
+    length: int  # tokens of the conversation that went through the model
     draws: int = 0
     feed: deque[int] = field(default_factory=deque)  # tokens to go through the model next; the last is drawn after
     reply: list[int] = field(default_factory=list)
@@ -71,6 +74,7 @@ class Engine:
         self.prefixes: deque[Prefix] = deque()
         self.rows: list[Row] = []
         self.cache: SlotCache = model.new_cache()
+        self.numbers = itertools.count()
         self.exhausted = False
         self.refused: list[Conversation] = []
 
@@ -109,11 +113,11 @@ class Engine:
         sample = prefix.waiting.popleft()
         temperatures = self.sampling.temperatures
         row = Row(
-            prefix.talk, sample, seed_of(self.sampling.seed, prefix.talk.key, sample),
+            prefix.talk, next(self.numbers), sample, seed_of(self.sampling.seed, prefix.talk.key, sample),
             temperatures[sample % len(temperatures)], prefix.shift, len(prefix.ids),
             started=time.perf_counter(),
         )  # fmt: skip
-        self.cache.fill(len(self.rows), prefix.layers)
+        self.cache.start(row.number, prefix.number, prefix.layers)
         if self.sampling.repetition_penalty != 1:
             row.seen = self.vlm.count_seen(prefix.ids)
         self._set_matcher(row)
@@ -149,7 +153,7 @@ class Engine:
     def _prefill(self, batch: list[tuple[Talk, list[int], dict]]) -> None:
         passed = self.vlm.prefill([(ids, pictures) for _, ids, pictures in batch])
         for (talk, ids, _), (layers, logits, shift) in zip(batch, passed, strict=True):
-            self.prefixes.append(Prefix(talk, ids, layers, logits, shift, deque(talk.samples)))
+            self.prefixes.append(Prefix(talk, ids, layers, logits, shift, deque(talk.samples), next(self.numbers)))
 
     # -- decoding --------------------------------------------------------------------------------------------------
 
@@ -159,42 +163,30 @@ class Engine:
         # Rows with a long turn wait until a quarter of all do, and then pass it together.
         if long and len(long) * 4 >= len(self.rows):
             return self._take(self._feed_turns(long), long)
-        if long:
-            self._put_last(long)
-        return self._take(*self._feed_tokens(len(self.rows) - len(long)))
+        return self._take(*self._feed_tokens(sorted(set(range(len(self.rows))) - set(long))))
 
-    def _feed_tokens(self, live: int) -> "tuple[torch.Tensor, list[int]]":
-        """Feed the next token of the first `live` rows; return the logits of those that are to draw, and which."""
-        rows = self.rows[:live]
+    def _feed_tokens(self, places: list[int]) -> "tuple[torch.Tensor, list[int]]":
+        """Feed the next token of these rows; return the logits of those that are to draw, and which."""
+        rows = [self.rows[place] for place in places]
         tokens = [row.feed.popleft() for row in rows]
-        logits = self.vlm.decode(self.cache, tokens, [row.length for row in rows], [row.shift for row in rows])
+        logits = self.vlm.decode(
+            self.cache, [row.number for row in rows], tokens, [row.length + row.shift for row in rows]
+        )
         for row in rows:
             row.length += 1
-        drawing = [place for place, row in enumerate(rows) if not row.feed]
-        return (logits if len(drawing) == live else logits[drawing]), drawing
+        drawing = [number for number, row in enumerate(rows) if not row.feed]
+        return (logits if len(drawing) == len(rows) else logits[drawing]), [places[number] for number in drawing]
 
     def _feed_turns(self, places: list[int]) -> "torch.Tensor":
         rows = [self.rows[place] for place in places]
         turns = [list(row.feed) for row in rows]
-        logits = self.vlm.extend(self.cache, places, turns, [row.length for row in rows], [row.shift for row in rows])
+        logits = self.vlm.extend(
+            self.cache, [row.number for row in rows], turns, [row.length + row.shift for row in rows]
+        )
         for row, turn in zip(rows, turns, strict=True):
             row.length += len(turn)
             row.feed.clear()
         return logits
-
-    def _put_last(self, places: list[int]) -> None:
-        """Move rows that wait behind those that decode."""
-        end = len(self.rows) - 1
-        for place in reversed(places):
-            if place < end:
-                self._swap(place, end)
-            end -= 1
-
-    def _swap(self, one: int, other: int) -> None:
-        spare = self.cache.rows - 1  # one row more than is ever used
-        for source, target in ((one, spare), (other, one), (spare, other)):
-            self.cache.move(source, target, max(self.rows[one].length, self.rows[other].length))
-        self.rows[one], self.rows[other] = self.rows[other], self.rows[one]
 
     # -- drawing ---------------------------------------------------------------------------------------------------
 
@@ -283,14 +275,11 @@ class Engine:
             self.listen(Event(row.talk.key, row.sample, turn, text, done))
 
     def _retire(self, ended: list[Row]) -> None:
-        """Close the gaps that ended rows leave, so that live rows stay side by side."""
-        gone = {id(row) for row in ended}
-        for place in range(len(self.rows) - 1, -1, -1):
-            if id(self.rows[place]) in gone:
-                last = self.rows.pop()
-                if place < len(self.rows):
-                    self.cache.move(len(self.rows), place, last.length)
-                    self.rows[place] = last
+        """Give the places of ended rows back."""
+        gone = {row.number for row in ended}
+        for number in gone:
+            self.cache.end(number)
+        self.rows = [row for row in self.rows if row.number not in gone]
 
 
 def add_usage(usage: Usage, **counts: int) -> Usage:

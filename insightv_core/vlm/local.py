@@ -143,44 +143,41 @@ class LocalVLM:
             stacked[name] = joined.to(self.model.dtype) if joined.is_floating_point() else joined
         return stacked
 
-    def decode(self, cache: "SlotCache", tokens: list[int], lengths: list[int], shifts: list[int]) -> "torch.Tensor":
-        """Feed one token to each of the first rows of the cache; return (rows, vocabulary) logits."""
+    def decode(self, cache: "SlotCache", rows: list[int], tokens: list[int], positions: list[int]) -> "torch.Tensor":
+        """Feed one token to each of these rows of the cache; return (rows, vocabulary) logits."""
         import torch
 
-        at = torch.tensor(lengths, device=self.device)
-        cache.aim(at, max(lengths))
-        columns = torch.arange(cache.shown, device=self.device)
+        cache.aim(rows)
         output = self.model(
             input_ids=torch.tensor(tokens, device=self.device)[:, None],
-            attention_mask=self._as_mask((columns <= at[:, None])[:, None, None]),
-            position_ids=self._as_positions((at + torch.tensor(shifts, device=self.device))[:, None]),
+            # What a row may see is the cache's own business; a mask in its final form keeps one from being made.
+            attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device),
+            position_ids=self._as_positions(torch.tensor(positions, device=self.device)[:, None]),
             past_key_values=cache, use_cache=True, logits_to_keep=1,
         )  # fmt: skip
         return output.logits[:, -1]
 
     def extend(
-        self, cache: "SlotCache", rows: list[int], turns: list[list[int]], lengths: list[int], shifts: list[int]
+        self, cache: "SlotCache", rows: list[int], turns: list[list[int]], positions: list[int]
     ) -> "torch.Tensor":
-        """Feed several tokens to some rows at once; return the logits after the last of each."""
+        """Feed several tokens to some rows at once, from these positions on; return the logits after each turn."""
         import torch
 
-        width, start = max(map(len, turns)), max(lengths)
+        width = max(map(len, turns))
         ids = torch.zeros(len(rows), width, dtype=torch.long)
         for place, turn in enumerate(turns):
             ids[place, : len(turn)] = torch.tensor(turn)
-        at = torch.tensor(lengths, device=self.device)
+        chunk, held = cache.gather(rows)
         steps = torch.arange(width, device=self.device)
-        columns = torch.arange(start + width, device=self.device)
-        own = (columns[None, None] < at[:, None, None]).expand(-1, width, -1)
-        fresh = (columns >= start) & (columns - start <= steps[:, None])
-        chunk = cache.gather(torch.tensor(rows, device=self.device), start)
+        fresh = (steps <= steps[:, None]).expand(len(rows), -1, -1)
         last = sorted({len(turn) - 1 for turn in turns})
         output = self.model(
-            input_ids=ids.to(self.device), attention_mask=self._as_mask((own | fresh)[:, None]),
-            position_ids=self._as_positions((at + torch.tensor(shifts, device=self.device))[:, None] + steps),
+            input_ids=ids.to(self.device),
+            attention_mask=torch.cat([held[:, None].expand(-1, width, -1), fresh], dim=2)[:, None],
+            position_ids=self._as_positions(torch.tensor(positions, device=self.device)[:, None] + steps),
             past_key_values=chunk, use_cache=True, logits_to_keep=torch.tensor(last, device=self.device),
         )  # fmt: skip
-        cache.scatter(rows, lengths, [len(turn) for turn in turns], chunk)
+        cache.scatter(rows, [len(turn) for turn in turns], chunk)
         return torch.stack([output.logits[place, last.index(len(turn) - 1)] for place, turn in enumerate(turns)])
 
     def turn_tokens(self, turn: str, *, ended: bool) -> list[int]:
@@ -193,10 +190,11 @@ class LocalVLM:
         return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def new_cache(self) -> "SlotCache":
-        """Return an empty cache with a spare row for swapping."""
-        from insightv_core.vlm.cache import SlotCache
+        """Return an empty cache, which the model is told how to attend to."""
+        from insightv_core.vlm.cache import SlotCache, use_slotted_attention
 
-        return SlotCache(self.text_config.num_hidden_layers, self.row_limit + 1, self.device)
+        use_slotted_attention(self.model.get_decoder())
+        return SlotCache(self.text_config.num_hidden_layers, self.device)
 
     def grammar(self) -> "Grammar":
         """Return the vocabulary for constrained replies."""
@@ -236,16 +234,6 @@ class LocalVLM:
     def _rope_holder(self):
         """The module that keeps the shift of positions of the last prompt (Qwen-VL), or None."""
         return next((part for part in self.model.modules() if hasattr(part, "rope_deltas")), None)
-
-    def _as_mask(self, allowed: "torch.Tensor") -> "torch.Tensor":
-        """Return a (rows, 1, queries, columns) mask in the form that the attention takes."""
-        import torch
-
-        if self.text_config._attn_implementation == "sdpa":
-            return allowed
-        return torch.zeros(allowed.shape, dtype=self.model.dtype, device=self.device).masked_fill(
-            ~allowed, torch.finfo(self.model.dtype).min
-        )
 
     def _as_positions(self, positions: "torch.Tensor") -> "torch.Tensor":
         return positions if self._rope_holder is None else positions.expand(3, *positions.shape)
