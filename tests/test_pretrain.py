@@ -286,6 +286,43 @@ def test_pointing_counts_the_attention_on_what_has_to_be_said(settings, tokenize
     assert expected and lessons["pointing"].item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-4)
 
 
+def test_a_question_is_looked_up_where_it_last_names_a_thing(settings, tokenizer, small_world, monkeypatch):
+    monkeypatch.setattr(steps, "POINTING_KINDS", ())
+    scene = make_scene("base", 0, 0, 0)
+    color, number = scene.scene
+    questions = (f"A {color} bar: how high is the {color} one now?", "What is it?", f"How high is {color}?")
+    messages = prompts.ask(questions[0], prompts.DIRECT)
+    for question in questions[1:]:
+        messages += [prompts.assistant(str(number)), prompts.user(question)]
+    talks = [Talk(kind, (*messages, prompts.assistant(str(number)))) for kind in ("perception", "direct")]
+    pictured = SimpleNamespace(scene=scene.scene, style=None, conversations=talks, blank=False)
+    monkeypatch.setattr(small_world, "training_scene", lambda *_: pictured)
+    data = training.StepDataset(replace(settings, scenes_per_step=1), tokenizer)[0].to(torch.device("cpu"))
+    (batch,) = data.batches()
+    assert len(batch.asked_at) == 2  # the second question names nothing, and "direct" may ask for what is worked out
+    named = [tokenizer.decode([token]).strip() for token in batch.ids.flatten()[batch.asked_at].tolist()]
+    assert all(name and color.endswith(name) for name in named)
+    behind = tokenizer.decode(batch.ids.flatten()[batch.asked_at[0] + 1 :][:8])
+    assert behind.startswith(" one now?")
+
+    model = nano.build_model(tokenizer)
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(4 if weight.ndim > 1 else 1)
+    _, lessons = steps.add_gradients(model, data, training._autocast(settings))
+    text = tokenizer.apply_chat_template(talks[0].messages, tokenize=False)
+    inputs = nano.build_processor(tokenizer)(text=[text], images=[draw(scene.scene, None)], return_tensors="pt")
+    looks = model(**inputs, output_attentions=True).attentions[-1][0, : steps.POINTING_HEADS]
+    places, words = steps.locate_words(tokenizer, [draw_with_words(scene.scene, None)[1]]).tolist()
+    first = tokenizer.decode([batch.answers[0]]).strip()
+    digits = [place for place, word in zip(places, words, strict=True) if tokenizer.decode([word]).strip() == first]
+    start = inputs["input_ids"][0].tolist().index(tokenizer.convert_tokens_to_ids("<image>"))
+    at = (batch.asked_at % batch.ids.shape[1] + len(data.prefix)).tolist()
+    expected = -looks[:, at][:, :, [start + place for place in sorted(set(digits))]].sum(-1).log().mean()
+    assert lessons["pointing"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
 # ---- optimizer and schedule
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 READING_SCALE = 16.0  # sharpness of the comparison of features with word embeddings
 POINTING_WEIGHT = 0.5  # of the pointing loss
 POINTING_KINDS = ("caption", "perception")  # what is said there stands in the picture; elsewhere it may be worked out
+ASKING_KINDS = ("perception",)  # what is asked there stands beside what the question names
 POINTING_LAYER = -2  # by then a query knows what it looks for, and a layer is left to say what it found
 POINTING_HEADS = 2
 READING_WEIGHT = 1.0  # of the reading loss beside the conversations; with 0.2 the tower forgets how to read
@@ -35,6 +36,7 @@ class Row:
     """One conversation as token ids, and for each id whether the model is trained to write it.
 
     `prefix` ids at the start are those that all conversations about the scene's picture share; 0 without a picture.
+    `turns` says where each user turn begins and ends and which id the answer to it begins with.
     """
 
     ids: list[int]
@@ -42,6 +44,7 @@ class Row:
     scene: int
     kind: int
     prefix: int
+    turns: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Batch:
     kinds: "torch.Tensor"  # for each, its place in `StepData.kinds`
     weights: "torch.Tensor"  # for each, its weight in the loss
     says: "torch.Tensor"  # for each, the word that it says, whether a space goes before it or not
+    asked_at: "torch.Tensor"  # flat positions of the last word of a question that stands in the picture
+    answers: "torch.Tensor"  # for each, the word that the answer begins with
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class StepData:
     words: "torch.Tensor"  # int64 (3, count): flat places over scenes * IMAGE_TOKENS, the token there, and what it says
     prefix: "torch.Tensor"  # int64 (length,) the ids that open every conversation about a picture
     numbers: "torch.Tensor"  # int32, the tensors of each batch in a row
-    layout: tuple[tuple[int, int, int, bool], ...]  # for each batch: rows, length, labels, whether about pictures
+    layout: tuple[tuple[int, int, int, int, bool], ...]  # of each batch: rows, length, labels, asked, about pictures?
     kinds: tuple[str, ...]
     rows: int
     weight: float  # sum of the weights of all labels
@@ -97,11 +102,13 @@ class StepData:
     def batches(self) -> Iterator[Batch]:
         """Yield the batches as views."""
         start = 0
-        for rows, length, labels, pictured in self.layout:
-            sizes = (rows * length, rows * pictured, *[labels] * 5)
-            ids, scenes, label_at, targets, kinds, counts, says = self.numbers[start : start + sum(sizes)].split(sizes)
+        for rows, length, labels, asked, pictured in self.layout:
+            sizes = (rows * length, rows * pictured, *[labels] * 5, asked, asked)
+            ids, scenes, label_at, targets, kinds, counts, *words = self.numbers[start : start + sum(sizes)].split(
+                sizes
+            )
             start += sum(sizes)
-            yield Batch(ids.view(rows, length), scenes, label_at, targets, kinds, weigh(counts), says)
+            yield Batch(ids.view(rows, length), scenes, label_at, targets, kinds, weigh(counts), *words)
 
 
 def _rebuild_step(*parts) -> StepData:
@@ -135,16 +142,21 @@ def encode_conversations(tokenizer: "PreTrainedTokenizerFast", groups: "Sequence
     for (scene, talk), messages in zip(flat, pieces, strict=True):
         ids: list[int] = []
         trained: list[bool] = []
+        turns: list[tuple[int, int, int]] = []
+        asked = 0
         for message, parts in zip(talk.messages, messages, strict=True):
             spoken = [token for part in parts for token in (picture if part is None else next(encoded).ids)]
             by_model = message["role"] == "assistant"
+            if by_model:
+                turns.append((asked, len(ids), spoken[0]))
+            asked = len(ids)
             ids += [special[f"<|{message['role']}|>"], *spoken, *([special[nano.END]] if by_model else [])]
             learned = by_model and message.get("learn", True)
             trained += [False] + [learned] * (len(ids) - len(trained) - 1)
         if len(ids) <= nano.CONTEXT_LENGTH:
             pictures = ids.count(special[nano.IMAGE])
             prefix = ids.index(special[nano.IMAGE]) + pictures if pictures else 0
-            rows.append(Row(ids, trained, scene, kinds[talk.kind], prefix))
+            rows.append(Row(ids, trained, scene, kinds[talk.kind], prefix, tuple(turns)))
     return rows
 
 
@@ -205,18 +217,24 @@ def pack_rows(
     if len(prefixes) > 1:
         raise ValueError("conversations about pictures must open with the same words and one picture")
     numbers, layout, weight = [], [], 0.0
+    words = torch.cat([words, torch.from_numpy(says)[words[1:]]])
+    standing: list[set[int]] = [set() for _ in images]
+    for place, word in words[[0, 2]].T.tolist():
+        standing[place // nano.IMAGE_TOKENS].add(word)
+    asking = [kinds.index(kind) for kind in ASKING_KINDS if kind in kinds]
     for pictured in (True, False):
         chosen = [row for row in rows if bool(row.prefix) == pictured]
         chosen.sort(key=lambda row: row.prefix - len(row.ids))
         lengths = [-(-(len(row.ids) - row.prefix) // multiple) * multiple for row in chosen]
         for cut in cut_rows(lengths, limit) if chosen else []:
-            arrays = _pack_batch(chosen[cut], lengths[cut.start], pad, says)
-            layout.append((len(chosen[cut]), lengths[cut.start], len(arrays[2]), pictured))
+            batch, length = chosen[cut], lengths[cut.start]
+            arrays = _pack_batch(batch, length, pad, says)
             weight += float(weigh(arrays[-2].astype(float)).sum())
+            arrays += _find_asked(batch, length, standing, asking, says)
+            layout.append((len(batch), length, len(arrays[2]), len(arrays[-1]), pictured))
             numbers += arrays
     flat = torch.from_numpy(np.concatenate(numbers or [np.zeros(0)]).astype(np.int32))
     prefix = torch.tensor(next(iter(prefixes), ()), dtype=torch.long)
-    words = torch.cat([words, torch.from_numpy(says)[words[1:]]])
     return StepData(images, words, prefix, flat, tuple(layout), tuple(kinds), len(rows), weight)
 
 
@@ -239,6 +257,23 @@ def _pack_batch(rows: Sequence[Row], length: int, pad: int, says: "np.ndarray") 
         trained.sum(1)[label_row],
         says[ids[label_row, label_column]],
     ]
+
+
+def _find_asked(
+    rows: Sequence[Row], length: int, standing: Sequence[set[int]], asking: Sequence[int], says: "np.ndarray"
+) -> "list[np.ndarray]":
+    """Return where the last word of each question stands that is also in the picture, and what the answer says."""
+    import numpy as np
+
+    asked_at, answers = [], []
+    for number, row in enumerate(rows):
+        for start, end, answer in row.turns if row.prefix and row.kind in asking else ():
+            start = max(start, row.prefix)
+            named = [at for at in range(start, end) if says[row.ids[at]] in standing[row.scene]]
+            if named:
+                asked_at.append(number * length + named[-1] - row.prefix)
+                answers.append(says[answer])
+    return [np.array(asked_at, dtype=int), np.array(answers, dtype=int)]
 
 
 def shrink_picture(picture: "Image.Image") -> "np.ndarray":
@@ -359,21 +394,25 @@ def pointing_loss(data: StepData, batch: Batch, attention: "torch.Tensor") -> "t
 
     The mean of -log of the attention on these places, over labels of `POINTING_KINDS` whose word stands in the picture,
     in the first heads of one layer; None where there is no such label. Finding the place is what a small model takes
-    longest to discover by itself: without this lesson, captions stayed blind for 50,000 conversations.
+    longest to discover by itself: without this lesson, captions stayed blind for 50,000 conversations. A question is
+    looked up where it names a thing, just as a caption goes on after a name; the answer then only has to fetch it.
     """
     import torch
 
     pointed = torch.tensor([kind in POINTING_KINDS for kind in data.kinds], device=batch.labels.device)[batch.kinds]
-    row = batch.label_at // batch.ids.shape[1]
+    at, says = (
+        torch.cat([known[pointed], asked])
+        for known, asked in ((batch.label_at, batch.asked_at), (batch.says, batch.answers))
+    )
+    row, column = at // batch.ids.shape[1], at % batch.ids.shape[1]
     scene, place = data.words[0] // nano.IMAGE_TOKENS, data.words[0] % nano.IMAGE_TOKENS
-    stands = (batch.scenes[row][:, None] == scene) & (batch.says[:, None] == data.words[2])
+    stands = (batch.scenes[row][:, None] == scene) & (says[:, None] == data.words[2])
     allowed = stands.float() @ torch.nn.functional.one_hot(place, nano.IMAGE_TOKENS).float() > 0
-    chosen = (pointed & allowed.any(1)).nonzero().squeeze(1)
+    chosen = allowed.any(1).nonzero().squeeze(1)
     if not len(chosen):
         return None
-    column = batch.label_at[chosen] % batch.ids.shape[1]
     start = len(data.prefix) - nano.IMAGE_TOKENS
-    looks = attention[row[chosen], :POINTING_HEADS, column, start : len(data.prefix)].float()
+    looks = attention[row[chosen], :POINTING_HEADS, column[chosen], start : len(data.prefix)].float()
     return -(looks * allowed[chosen, None]).sum(-1).clamp(min=1e-6).log().mean()
 
 
