@@ -33,17 +33,19 @@ CONVERSATIONS_PER_SCENE = 4
 TEACHER_SLIPS = 0.15
 BLANK_SHARE = 0.02
 MAX_JUDGED_PATHS = 8
+JUDGED_WEIGHTS = (3, 3, 3, 3, 3, 2, 2, 3)  # of one to eight paths in a pass
 MORE_QUESTIONS = 7  # looks at one picture beside the first: its encoding costs the most
+GIVEN = ("{}", "{}.", "The answer is {}.", "It is {}", "{} in all", "answer: {}", "So we get {}.")
 # Kinds of conversation and their weights. Text kinds come with no picture.
 MIXES = {
     "base": {
         "caption": 6, "perception": 8, "direct": 2,
         "text chain": 2, "text reason": 0.8, "text think": 0.3, "text direct": 0.4, "text summarize": 0.8,
-        "arithmetic": 1.5, "check": 0.2,
+        "arithmetic": 1.5, "check": 1,
     },
     "teacher": {
-        "caption": 1, "perception": 1.5, "direct": 0.5, "chain": 7, "repair": 0.2, "judge": 2,
-        "text chain": 0.3, "text summarize": 0.2, "arithmetic": 0.3, "check": 0.2,
+        "caption": 1.5, "perception": 1.5, "direct": 0.5, "chain": 7, "repair": 0.2, "judge": 3,
+        "text chain": 0.3, "text summarize": 0.2, "arithmetic": 0.5, "check": 0.7,
     },
 }  # fmt: skip
 
@@ -237,14 +239,16 @@ def draw_sum(rng: Random) -> tuple[str, str]:
 
 
 def converse_check(example: Example, rng: Random) -> Conversation:
-    """Write a comparison of two answers, right or wrong, in other words."""
-    same = rng.random() < 0.5
-    answer = example.answer if same else other_answer(example, rng)
-    given = rng.choice(
-        ("{}", "{}.", "The answer is {}.", "It is {}", "{} in all", "answer: {}", "So we get {}.")
-    ).format(answer)
-    reply = '{"same": true}' if same else '{"same": false}'
-    return Conversation("check", (*prompts.check(example.question, example.answer, given), prompts.assistant(reply)))
+    """Write up to four comparisons of two answers, right or wrong, in other words."""
+    messages: list[dict] = []
+    for number in range(rng.randint(1, 4)):
+        example = another_question(example, rng, REASONING) if number else example
+        same = rng.random() < 0.5
+        given = rng.choice(GIVEN).format(example.answer if same else other_answer(example, rng))
+        asked = prompts.check(example.question, example.answer, given)
+        messages += asked[1:] if number else asked  # the system prompt stands once
+        messages.append(prompts.assistant('{"same": true}' if same else '{"same": false}'))
+    return Conversation("check", tuple(messages))
 
 
 def other_answer(example: Example, rng: Random) -> str:
@@ -299,7 +303,7 @@ def write_paths(example: Example, rng: Random, count: int) -> list[WrittenPath]:
 
 def converse_judge(example: Example, rng: Random) -> Conversation:
     """Write the judging of one to eight paths of a question in one pass."""
-    count = rng.choices(range(1, MAX_JUDGED_PATHS + 1), (4, 4, 4, 3, 2, 1, 0.5, 0.8))[0]
+    count = rng.choices(range(1, MAX_JUDGED_PATHS + 1), JUDGED_WEIGHTS)[0]
     paths = write_paths(example, rng, count)
     messages = prompts.judge(example.question, example.answer, [(path.steps, path.answer) for path in paths])
     verdicts = [PathVerdict(number, path.verdicts, path.score) for number, path in enumerate(paths, 1)]
