@@ -40,7 +40,10 @@ def describe(scene: Scene, rng: Random) -> str:
     match scene:
         case BarChart():
             bars = order(zip(scene.labels, scene.colors, scene.values, strict=True))
-            joint = "{} {} {}" if short else "{} is {} with {}"
+            # Colours come last half the time: who hears them first finds the value by its colour, not by its name.
+            joint = rng.choice(
+                ("{0} {1} {2}", "{0} {2} {1}") if short else ("{0} is {1} with {2}", "{0} has {2} in {1}")
+            )
             return f"A bar chart titled {scene.title}. {', '.join(joint.format(*bar) for bar in bars)}."
         case LineChart():
             points = say_pairs(order(zip(scene.labels, scene.values, strict=True)), short)
