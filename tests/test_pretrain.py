@@ -6,12 +6,14 @@ import random
 import signal
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from insightv_core import prompts
 from insightv_core.errors import UserError
@@ -239,7 +241,8 @@ def test_loss_and_gradients_equal_the_plain_model(settings, tokenizer, item):
 
 def test_words_are_located_by_the_characters_of_each_token(tokenizer):
     drawn = [[], [("27", (0, 0, 448, 30)), (COLORS[0], (300, 300, 300, 300))]]
-    places, ids = steps.locate_words(tokenizer, drawn).tolist()
+    places, ids, words = steps.locate_words(tokenizer, drawn).tolist()
+    assert words == [0, 0, *[1] * (len(ids) - 2)]
     assert [tokenizer.decode([token]).strip() for token in ids[:2]] == ["2", "7"]
     assert [place - nano.IMAGE_TOKENS for place in places] == [3, 9, *[8 * 12 + 8] * (len(ids) - 2)]
 
@@ -276,7 +279,7 @@ def test_pointing_counts_the_attention_on_what_has_to_be_said(settings, tokenize
         looks = model(**inputs, output_attentions=True).attentions[-1][0, : steps.POINTING_HEADS]
         ids = inputs["input_ids"][0].tolist()
         (row,) = steps.encode_conversations(tokenizer, [[talk]])
-        places, words = steps.locate_words(tokenizer, [draw_with_words(scene.scene, None)[1]]).tolist()
+        places, words, _ = steps.locate_words(tokenizer, [draw_with_words(scene.scene, None)[1]]).tolist()
         said = [tokenizer.decode([token]).strip() for token in row.ids]
         drawn = [tokenizer.decode([word]).strip() for word in words]
         for at in (at for at, on in enumerate(row.trained) if on and said[at] in drawn):
@@ -314,7 +317,7 @@ def test_a_question_is_looked_up_where_it_last_names_a_thing(settings, tokenizer
     text = tokenizer.apply_chat_template(talks[0].messages, tokenize=False)
     inputs = nano.build_processor(tokenizer)(text=[text], images=[draw(scene.scene, None)], return_tensors="pt")
     looks = model(**inputs, output_attentions=True).attentions[-1][0, : steps.POINTING_HEADS]
-    places, words = steps.locate_words(tokenizer, [draw_with_words(scene.scene, None)[1]]).tolist()
+    places, words, _ = steps.locate_words(tokenizer, [draw_with_words(scene.scene, None)[1]]).tolist()
     first = tokenizer.decode([batch.answers[0]]).strip()
     digits = [place for place, word in zip(places, words, strict=True) if tokenizer.decode([word]).strip() == first]
     start = inputs["input_ids"][0].tolist().index(tokenizer.convert_tokens_to_ids("<image>"))
@@ -395,7 +398,9 @@ def test_the_tower_learns_to_read_and_leaves_the_language_model_alone(settings, 
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all("vision_tower" in name or "projector" in name for name in changed)
     log = read_log(settings)
-    assert log[-1]["lessons"]["reading"] < 0.6 * log[0]["lessons"]["reading"]
+    for lesson in ("reading", "neighbours"):
+        assert log[-1]["lessons"][lesson] < 0.6 * log[0]["lessons"][lesson]
+    assert not any("neighbours" in name for name in load_file(Path(settings.out) / "model" / "model.safetensors"))
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])

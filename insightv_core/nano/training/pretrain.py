@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING
 from insightv_core.errors import UserError
 from insightv_core.nano import model as nano
 from insightv_core.nano.training.muon import Muon
+from insightv_core.nano.training.neighbours import locate_neighbours, make_head
 from insightv_core.nano.training.steps import (
+    NEIGHBOURS,
     StepData,
     add_gradients,
     encode_conversations,
@@ -118,10 +120,12 @@ class StepDataset:
         drawn = [(blank, []) if item.blank else render_with_words(item.scene, item.style) for item in scenes]
         pictures = [shrink_picture(picture) for picture, _ in drawn]
         groups = [item.conversations for item in scenes]
+        words = locate_words(self.tokenizer, [words for _, words in drawn])
         return pack_rows(
             encode_conversations(self.tokenizer, groups),
             torch.from_numpy(np.stack(pictures)),
-            locate_words(self.tokenizer, [words for _, words in drawn]),
+            words,
+            locate_neighbours([words for _, words in drawn], words.tolist()),
             sorted({talk.kind for talks in groups for talk in talks}),
             limit=settings.micro_batch_tokens,
             pad=self.tokenizer.pad_token_id,
@@ -166,7 +170,7 @@ def learning_rate_at(settings: PretrainSettings, step: int) -> float:
 
 def is_trained(name: str, settings: PretrainSettings) -> bool:
     """Tell whether a weight changes: learning to read pictures leaves the language model as it is."""
-    return settings.model != "tower" or "vision_tower" in name or "multi_modal_projector" in name
+    return settings.model != "tower" or not name.startswith(("model.language_model", "lm_head"))
 
 
 class Training:
@@ -245,6 +249,7 @@ class Training:
         if self.settings.ema:
             with torch.no_grad():
                 torch._foreach_copy_(self.weights, self.average)
+        delattr(self.model, NEIGHBOURS)
         return self.model.eval()
 
 
@@ -358,6 +363,8 @@ def _start_training(settings: PretrainSettings, out: Path) -> "tuple[Training, L
     if settings.compile:
         model.model.language_model.compile()
         model.model.vision_tower.compile()
+    torch.manual_seed(settings.seed)
+    model.add_module(NEIGHBOURS, make_head(nano.HIDDEN_SIZE).to(settings.device))
     return Training(model, settings), processor
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from insightv_core.nano import model as nano
 from insightv_core.nano.render import SIZE
+from insightv_core.nano.training.neighbours import neighbour_loss
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +29,8 @@ POINTING_KINDS = ("caption", "perception")  # what is said there stands in the p
 ASKING_KINDS = ("perception",)  # what is asked there stands beside what the question names
 POINTING_LAYER = -2  # by then a query knows what it looks for, and a layer is left to say what it found
 POINTING_HEADS = 2
+NEIGHBOURS = "neighbours"  # the part of a model in training that reads them
+NEIGHBOURS_WEIGHT = 0.5
 READING_WEIGHT = 1.0  # of the reading loss beside the conversations; with 0.2 the tower forgets how to read
 
 
@@ -68,6 +71,7 @@ class StepData:
 
     images: "torch.Tensor"  # uint8 (scenes, 3, IMAGE_SIZE, IMAGE_SIZE)
     words: "torch.Tensor"  # int64 (3, count): flat places over scenes * IMAGE_TOKENS, the token there, and what it says
+    neighbours: "torch.Tensor"  # int64 (3, count): flat places, slots, and the tokens that belong there
     prefix: "torch.Tensor"  # int64 (length,) the ids that open every conversation about a picture
     numbers: "torch.Tensor"  # int32, the tensors of each batch in a row
     layout: tuple[tuple[int, int, int, int, bool], ...]  # of each batch: rows, length, labels, asked, about pictures?
@@ -77,7 +81,7 @@ class StepData:
 
     def __reduce__(self):
         # Through the pipe as arrays: tensors would go through shared memory, which is small in many containers.
-        arrays = [tensor.numpy() for tensor in (self.images, self.words, self.prefix, self.numbers)]
+        arrays = [tensor.numpy() for tensor in (self.images, self.words, self.neighbours, self.prefix, self.numbers)]
         return _rebuild_step, (*arrays, self.layout, self.kinds, self.rows, self.weight)
 
     def pin_memory(self) -> "StepData":
@@ -90,6 +94,7 @@ class StepData:
             self,
             images=self.images.to(device, non_blocking=True),
             words=self.words.to(device, non_blocking=True),
+            neighbours=self.neighbours.to(device, non_blocking=True),
             prefix=self.prefix.to(device, non_blocking=True),
             numbers=self.numbers.to(device, non_blocking=True).long(),
         )
@@ -114,7 +119,7 @@ class StepData:
 def _rebuild_step(*parts) -> StepData:
     import torch
 
-    return StepData(*map(torch.from_numpy, parts[:4]), *parts[4:])
+    return StepData(*map(torch.from_numpy, parts[:5]), *parts[5:])
 
 
 def weigh(count):
@@ -202,6 +207,7 @@ def pack_rows(
     rows: Sequence[Row],
     images: "torch.Tensor",
     words: "torch.Tensor",
+    neighbours: "torch.Tensor",
     kinds: Sequence[str],
     *,
     limit: int,
@@ -217,7 +223,7 @@ def pack_rows(
     if len(prefixes) > 1:
         raise ValueError("conversations about pictures must open with the same words and one picture")
     numbers, layout, weight = [], [], 0.0
-    words = torch.cat([words, torch.from_numpy(says)[words[1:]]])
+    words = torch.cat([words[:2], torch.from_numpy(says)[words[1:2]]])
     standing: list[set[int]] = [set() for _ in images]
     for place, word in words[[0, 2]].T.tolist():
         standing[place // nano.IMAGE_TOKENS].add(word)
@@ -235,7 +241,7 @@ def pack_rows(
             numbers += arrays
     flat = torch.from_numpy(np.concatenate(numbers or [np.zeros(0)]).astype(np.int32))
     prefix = torch.tensor(next(iter(prefixes), ()), dtype=torch.long)
-    return StepData(images, words, prefix, flat, tuple(layout), tuple(kinds), len(rows), weight)
+    return StepData(images, words, neighbours, prefix, flat, tuple(layout), tuple(kinds), len(rows), weight)
 
 
 def _pack_batch(rows: Sequence[Row], length: int, pad: int, says: "np.ndarray") -> "list[np.ndarray]":
@@ -296,7 +302,7 @@ def map_spaces(tokenizer: "PreTrainedTokenizerFast") -> "np.ndarray":
 def locate_words(
     tokenizer: "PreTrainedTokenizerFast", drawn: "Sequence[Sequence[tuple[str, tuple]]]"
 ) -> "torch.Tensor":
-    """Return for each token of the words drawn in each picture its place among all image tokens, and its id.
+    """Return (3, count): for each token of the words drawn its place among all image tokens, its id and its word.
 
     A word of several tokens, as a number of two digits, is spread over its box by the characters of each.
     """
@@ -305,7 +311,8 @@ def locate_words(
     texts = [" " + word for words in drawn for word, _ in words]
     encoded = iter(tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False))
     side = nano.IMAGE_SIZE // nano.PATCH_SIZE
-    places, ids = [], []
+    found: list[tuple[int, int, int]] = []
+    number = 0
     for scene, words in enumerate(drawn):
         for word, (left, top, right, bottom) in words:
             tokens = next(encoded)
@@ -315,9 +322,10 @@ def locate_words(
                 across = left + (right - left) * (start + length / 2) / max(len(word), 1)
                 start += length
                 column, row = (int(at * side / SIZE) for at in (across, (top + bottom) / 2))
-                places.append(scene * nano.IMAGE_TOKENS + min(row, side - 1) * side + min(column, side - 1))
-                ids.append(token)
-    return torch.tensor([places, ids], dtype=torch.long)
+                place = scene * nano.IMAGE_TOKENS + min(row, side - 1) * side + min(column, side - 1)
+                found.append((place, token, number))
+            number += 1
+    return torch.tensor(found, dtype=torch.long).view(-1, 3).T
 
 
 def reading_loss(
@@ -335,6 +343,16 @@ def reading_loss(
     looked = torch.nn.functional.normalize(features.index_select(0, words[0]).float(), dim=-1)
     known = torch.nn.functional.normalize(model.get_input_embeddings().weight.detach().float(), dim=-1)
     return torch.nn.functional.cross_entropy(READING_SCALE * looked @ known.T, words[1])
+
+
+def looking_losses(
+    model: "LlavaForConditionalGeneration", data: StepData, features: "torch.Tensor"
+) -> "dict[str, torch.Tensor]":
+    """Return the losses of the lessons that the features alone are taught."""
+    losses = {"reading": reading_loss(model, data.words, features)}
+    if (head := getattr(model, NEIGHBOURS, None)) is not None:
+        losses[NEIGHBOURS] = neighbour_loss(head, data.neighbours, features, model.get_input_embeddings().weight)
+    return losses
 
 
 def encode_pictures(model: "LlavaForConditionalGeneration", images: "torch.Tensor") -> "torch.Tensor":
@@ -421,8 +439,8 @@ def add_gradients(
 ) -> "tuple[torch.Tensor, dict[str, torch.Tensor | None]]":
     """Add the gradients of the step's loss; return (kinds, 2) of loss sums and label counts, and the lessons' losses.
 
-    The loss is the weighted mean over all trained tokens, and two direct lessons beside it: reading (what stands where)
-    and pointing (where to look). A step without conversations learns to read alone.
+    The loss is the weighted mean over all trained tokens, and three direct lessons beside it: reading (what stands
+    where), its neighbours, and pointing (where to look). A step without conversations learns to read alone.
     """
     import torch
 
@@ -431,7 +449,7 @@ def add_gradients(
         features = encode_pictures(model, data.images)
         if data.layout:
             opening = run_prefix(model, data.prefix, features) if len(data.prefix) else []
-    reading = reading_loss(model, data.words, features)
+    looking = looking_losses(model, data, features)
     shared = [tensor.detach().requires_grad_() for tensor in opening]
     sums = torch.zeros(len(data.kinds), 2, device=data.images.device)
     pointings: list[torch.Tensor] = []
@@ -448,6 +466,10 @@ def add_gradients(
         loss.backward()
         sums.index_add_(0, batch.kinds, torch.stack([losses.detach(), torch.ones_like(losses)], dim=1))
     used = [(tensor, leaf.grad) for tensor, leaf in zip(opening, shared, strict=True) if leaf.grad is not None]
-    roots = [*(tensor for tensor, _ in used), reading * (READING_WEIGHT if data.layout else 1.0)]
+    learned = looking["reading"] * (READING_WEIGHT if data.layout else 1.0)
+    if NEIGHBOURS in looking:
+        learned = learned + NEIGHBOURS_WEIGHT * looking[NEIGHBOURS]
+    roots = [*(tensor for tensor, _ in used), learned]
     torch.autograd.backward(roots, [*(gradient for _, gradient in used), None])
-    return sums, {"reading": reading.detach(), "pointing": torch.stack(pointings).mean() if pointings else None}
+    lessons: dict[str, torch.Tensor | None] = {name: loss.detach() for name, loss in looking.items()}
+    return sums, lessons | {"pointing": torch.stack(pointings).mean() if pointings else None}
