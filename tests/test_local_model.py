@@ -217,26 +217,32 @@ def test_talks_are_read_lazily(pictures):
     told.close()
 
 
-def test_adapters_change_what_is_said_and_can_be_left_out(pictures, tmp_path):
+def test_adapters_change_what_is_said_and_can_be_left_out(pictures, tmp_path, capfd):
     from peft import LoraConfig, get_peft_model
 
     model, _ = build_tiny("llava")
     tuned = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
     torch.manual_seed(0)
-    with torch.no_grad():
-        for name, weight in tuned.named_parameters():
-            if "lora" in name:
-                weight.normal_(std=0.5)
-    tuned.save_pretrained(tmp_path / "adapter")
+    for folder in ("adapter", "other"):
+        with torch.no_grad():
+            for name, weight in tuned.named_parameters():
+                if "lora" in name:
+                    weight.normal_(std=0.5)
+        tuned.save_pretrained(tmp_path / folder)
     vlm = load_tiny()
     talks = make_talks(pictures)
     plain = texts(vlm, talks)
     sampling = Sampling((1.0,), max_tokens=10)
-    adapted = {
-        (each.key, each.sample): [reply.text for reply in each.replies]
-        for each in vlm.converse(talks, sampling, adapter=str(tmp_path / "adapter"))
-    }
+
+    def say(folder):
+        told = vlm.converse(talks, sampling, adapter=str(tmp_path / folder))
+        return {(each.key, each.sample): [reply.text for reply in each.replies] for each in told}
+
+    adapted = say("adapter")
     assert adapted != plain and texts(vlm, talks) == plain
+    capfd.readouterr()
+    assert say("other") not in (adapted, plain) and say("adapter") == adapted
+    assert capfd.readouterr() == ("", "")  # transformers calls the first one's weights missing in the second
     with pytest.raises(UserError, match="cannot be loaded"):
         list(vlm.converse(talks, sampling, adapter=str(tmp_path / "none")))
     assert texts(vlm, talks) == plain

@@ -6,6 +6,7 @@ import inspect
 import json
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -252,7 +253,8 @@ class LocalVLM:
         name = adapter_name(adapter)
         if name not in self.adapters:
             try:
-                self.model.load_adapter(adapter, adapter_name=name)
+                with quiet_adapters():
+                    self.model.load_adapter(adapter, adapter_name=name)
             except Exception as error:
                 raise UserError(f"the adapter {adapter} cannot be loaded on {self.version.name}: {error}") from error
             self.adapters.add(name)
@@ -403,6 +405,21 @@ def guess_parameters(place: str) -> int:
     if index.exists():
         return json.loads(index.read_text())["metadata"]["total_size"] // 2
     return sum(file.stat().st_size for kind in WEIGHTS for file in folder.glob(kind)) // 2
+
+
+@contextlib.contextmanager
+def quiet_adapters() -> Iterator[None]:
+    """Keep transformers from reporting the adapters that are there already as missing in the one that comes."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with quiet_transformers(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+            yield
+    finally:
+        logging.set_verbosity(level)
 
 
 @contextlib.contextmanager
