@@ -33,6 +33,8 @@ def shared_arguments(settings: TrainingSettings, folder: str | Path) -> dict[str
         "max_grad_norm": settings.max_gradient_norm,
         "activation_checkpointing": settings.gradient_checkpointing,
         "bf16": has_bf16 if settings.bf16 is None else settings.bf16,
+        # Unless told, accelerate looks for GPUs alone: several processes without one would each train by themselves.
+        "use_cpu": not torch.cuda.is_available(),
         "seed": settings.seed,
         "logging_steps": settings.logging_steps,
         "save_steps": settings.save_steps,

@@ -30,7 +30,7 @@ from insightv_core.store.training import (
 )
 from insightv_core.train.adapters import attach, locate, note_base, open_adapter, read_version, register
 from insightv_core.train.failures import explain_failures, last_checkpoint
-from insightv_core.train.processes import is_main, own_device
+from insightv_core.train.processes import check_launch, is_main, own_device
 from insightv_core.train.recorder import make_recorder
 from insightv_core.train.settings import DPOSettings, SFTSettings
 
@@ -89,6 +89,7 @@ def train_agent(
     from insightv_core.store.curation import find_curation
     from insightv_core.vlm.local import load_local
 
+    check_launch()
     curated = find_curation(store, curation)
     base = read_version(model_name)
     run = name_run(role, base, settings, curated.id)
@@ -131,6 +132,7 @@ def train_round(
     from insightv_core.store.curation import find_curation
     from insightv_core.vlm.local import load_local
 
+    check_launch()
     base = read_version(model_name)
     policy = open_adapter(store, adapter, base)
     anchor = open_adapter(store, reference, base) if reference else policy
@@ -241,10 +243,10 @@ def _noting_failure(store: Store, run: Run) -> Iterator[None]:
 
 
 def _go_on(trainer: Any, folder: Path) -> None:
-    from transformers import PrinterCallback, ProgressCallback
-
-    for printing in (ProgressCallback, PrinterCallback):  # ours draws the bar; theirs print every log as a dictionary
-        trainer.remove_callback(printing)
+    # Ours draws the bar; theirs print every log as a dictionary, or as a table in a notebook.
+    for callback in list(trainer.callback_handler.callbacks):
+        if type(callback).__name__ in ("ProgressCallback", "PrinterCallback", "NotebookProgressCallback"):
+            trainer.remove_callback(callback)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
 
 

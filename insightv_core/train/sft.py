@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from trl import SFTConfig, SFTTrainer
 
 from insightv_core.errors import UserError
@@ -74,7 +73,6 @@ def training_arguments(settings: SFTSettings, folder: str | Path, **more: Any) -
         **{
             **shared_arguments(settings, folder),
             "weight_decay": 0.0,
-            "use_cpu": not torch.cuda.is_available(),
             "completion_only_loss": True,
             **more,
         }
