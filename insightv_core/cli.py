@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     from insightv_core.commands.app import add_app_command
     from insightv_core.commands.assess import add_assess_command
+    from insightv_core.commands.chat import add_chat_command
     from insightv_core.commands.curate import add_curate_command, add_export_command
     from insightv_core.commands.demo import add_demo_command
     from insightv_core.commands.doctor import add_doctor_command
@@ -55,8 +56,9 @@ def build_parser() -> argparse.ArgumentParser:
     from insightv_core.commands.serve import add_serve_command
     from insightv_core.commands.sft import add_sft_command
     from insightv_core.commands.show import add_show_command
-    from insightv_core.commands.solve import add_solve_command
+    from insightv_core.commands.spread import add_merge_command, add_spread_command
     from insightv_core.commands.study import add_study_command
+    from insightv_core.commands.user import add_user_command
     from insightv_core.nano.commands import add_nano_commands
 
     parser = argparse.ArgumentParser(prog="insightv", description="Workbench for long-chain visual reasoning.")
@@ -73,9 +75,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_dpo_command(commands)
     add_evaluate_command(commands)
     add_study_command(commands)
+    add_spread_command(commands)
+    add_merge_command(commands)
     add_show_command(commands)
-    add_solve_command(commands)
+    add_chat_command(commands)
     add_app_command(commands)
+    add_user_command(commands)
     add_serve_command(commands)
     add_doctor_command(commands)
     add_nano_commands(commands)

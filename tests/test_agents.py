@@ -1,9 +1,11 @@
 """The two agents: what each is shown, what becomes of sound, flawed, broken and unreadable replies."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from insightv_core import prompts
 from insightv_core.agents import (
@@ -20,7 +22,9 @@ from insightv_core.agents import (
 from insightv_core.cli import main
 from insightv_core.generate import CHAIN, GenerateSettings
 from insightv_core.parse import SummaryReply, write_answer, write_step, write_summary
-from insightv_core.records import Question, Step, StepRecord
+from insightv_core.records import ModelVersion, Question, Step, StepRecord
+from insightv_core.store import open_store
+from insightv_core.store.training import add_model
 from insightv_core.vlm.scripted import ScriptedVLM
 
 DEMO = Path(__file__).resolve().parents[1] / "data" / "demo"
@@ -124,9 +128,9 @@ def test_direct_answers_show_no_chain():
 
 
 @pytest.mark.slow
-def test_solve_prints_the_chain_and_the_answer(capsys):
+def test_chat_prints_the_chain_and_the_answer(capsys):
     row = json.loads((DEMO / "questions.jsonl").read_text().splitlines()[0])
-    arguments = ["solve", "--image", str(DEMO / row["image"]), "--question", row["question"]]
+    arguments = ["chat", "--image", str(DEMO / row["image"]), "--question", row["question"]]
     assert main(arguments) == 0
     shown = capsys.readouterr().out
     assert ": " in shown.splitlines()[0] and "tokens" in shown and ("answer: " in shown or "could not be read" in shown)
@@ -134,8 +138,69 @@ def test_solve_prints_the_chain_and_the_answer(capsys):
     assert json.loads(capsys.readouterr().out)["turns"]
 
 
+@pytest.fixture
+def scripted_team(monkeypatch, tmp_path):
+    """Agents that answer from a script, and no project in sight."""
+    vlm = ScriptedVLM(script_agents)
+    monkeypatch.setattr("insightv_core.vlm.loading.load_vlm", lambda name, **_: vlm)
+    monkeypatch.delenv("INSIGHTV_PROJECT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return vlm
+
+
+def script_agents(talk, sample):
+    if prompts.SUMMARIZE in talk.messages[-1]["content"][-1]["text"]:
+        return [write_summary(SummaryReply("sound", "4"))]
+    steps = [Step("Look", "It is 4.", "continue"), Step("End", "So it is 4.", "summary")]
+    if prompts.REASON in talk.messages[-1]["content"][-1]["text"]:
+        return ["\n".join(map(write_step, steps))]
+    return [*map(write_step, steps), write_answer("4")]
+
+
+def test_chat_asks_line_by_line_and_takes_another_picture(scripted_team, monkeypatch, capsys, tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    Image.new("RGB", (50, 50)).save(tmp_path / "b.png")
+    lines = ["How many?", f"/image {tmp_path / 'no.png'}", f"/image {tmp_path / 'b.png'}", "And now?", "", "Not asked"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+    assert main(["chat", "--image", str(tmp_path / "a.png"), "--model", "nano-teacher"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.count("answer: 4") == 2 and shown.out.count("  Look: It is 4.") == 2
+    assert "no.png" in shown.err and "agents: as named" in shown.err
+    asked = [(talk.messages[-1]["content"][-1]["text"].partition("\n")[0], talk.images[0].size)
+             for talk in scripted_team.talks]  # fmt: skip
+    assert asked == [("How many?", (9, 9))] * 2 + [("And now?", (50, 50))] * 2
+
+
+def test_chat_takes_the_agents_that_the_project_trained(scripted_team, monkeypatch, capsys, tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    loaded = []
+    monkeypatch.setattr("insightv_core.vlm.loading.load_vlm", lambda name, **_: loaded.append(name) or scripted_team)
+    with open_store(tmp_path / "own.db", create=True) as store:
+        made = [("reason-old", "x"), ("summary-1", "y"), ("reason-1", "y"), ("reason-new", "z")]
+        for number, (name, base) in enumerate(made):
+            folder = tmp_path / name
+            folder.mkdir()
+            (folder / "base.json").write_text(json.dumps({"name": f"model-{base}", "fingerprint": base}))
+            add_model(store, ModelVersion(name, str(number)), kind="adapter", base=base, folder=str(folder), run=None)
+    command = ["chat", "--image", str(tmp_path / "a.png"), "--question", "How many?"]
+    assert main([*command, "--project", str(tmp_path / "own.db")]) == 0
+    assert loaded == ["model-y"] and "agents: trained in own.db" in capsys.readouterr().err
+    assert [talk.messages[-1]["content"][-1]["text"].count(prompts.REASON) for talk in scripted_team.talks] == [1, 0]
+    assert main([*command, "--adapter", str(tmp_path / "reason-old")]) == 0 and loaded[1:] == ["model-x"]
+    monkeypatch.setattr("insightv_core.team.MODELS_FOLDER", tmp_path / "nowhere")
+    assert main(command) == 0 and loaded[2:] == ["nano-teacher"]
+    assert "nano-teacher in both roles" in capsys.readouterr().err
+    monkeypatch.setenv("INSIGHTV_PROJECT", str(tmp_path / "own.db"))
+    assert main(command) == 0 and loaded[3:] == ["model-y"]
+    (tmp_path / "summary-1").rename(tmp_path / "gone")
+    assert main(command) == 0 and loaded[4:] == ["nano-teacher"]
+    (tmp_path / "reason-1" / "base.json").write_text("{}")
+    assert main([*command, "--adapter", str(tmp_path / "reason-1")]) == 1
+    assert "does not say which model" in capsys.readouterr().err
+
+
 def test_a_missing_picture_and_an_empty_question_are_named(tmp_path, capsys):
-    assert main(["solve", "--image", str(tmp_path / "no.png"), "--question", "Why?"]) == 1
+    assert main(["chat", "--image", str(tmp_path / "no.png"), "--question", "Why?"]) == 1
     assert "no.png" in capsys.readouterr().err
-    assert main(["solve", "--image", str(tmp_path / "no.png"), "--question", " "]) == 1
+    assert main(["chat", "--image", str(tmp_path / "no.png"), "--question", " "]) == 1
     assert "question is empty" in capsys.readouterr().err

@@ -465,7 +465,7 @@ def test_nano_answers_over_the_endpoint_as_it_does_here(tmp_path):
         url = "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
         reply = client.chat.completions.create(model="insightv", messages=[user(question, url)])
         assert reply.usage.completion_tokens > 20 and reply.usage.prompt_tokens > 100
-        command = [*start, "solve", "--image", str(picture), "--question", question, "--device", "cpu", "--json"]
+        command = [*start, "chat", "--image", str(picture), "--question", question, "--device", "cpu", "--json"]
         solved = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
         assert reply.choices[0].message.content == (solved["answer"] or "")
         assert reply.insightv["verdict"] == solved["verdict"]

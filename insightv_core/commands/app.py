@@ -20,6 +20,13 @@ def add_app_command(commands) -> None:
     )  # fmt: skip
     parser.add_argument("--port", type=positive, help="port on this machine (7860, or the next free one)")
     parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS",
+        help="address to listen on (%(default)s: this machine alone; 0.0.0.0: whoever reaches it)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--open-to-all", action="store_true", help="let other machines in even where the project has no account"
+    )
+    parser.add_argument(
         "--model", default="nano-teacher", metavar="MODEL", help="model of both agents in the chat (%(default)s)"
     )
     parser.add_argument(
@@ -35,5 +42,8 @@ def run_app(options: argparse.Namespace) -> int:
     from app.pages import Project
 
     file = options.project or Path(os.environ.get("INSIGHTV_PROJECT") or DEFAULT_PROJECT)
-    serve(Project(file, options.model, options.base_model), port=options.port, browser=not options.no_browser)
+    serve(
+        Project(file, options.model, options.base_model), host=options.host, port=options.port,
+        open_to_all=options.open_to_all, browser=not options.no_browser,
+    )  # fmt: skip
     return 0

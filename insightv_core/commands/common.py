@@ -13,11 +13,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from insightv_core.errors import UserError
+from insightv_core.generate import CHAIN, PROGRESSIVE
 from insightv_core.store import DEFAULT_PROJECT, Store, open_store
+from insightv_core.team import STRONG, Team, find_team, read_base
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from insightv_core.agents import Agent
     from insightv_core.vlm import VLM
 
 
@@ -47,11 +51,13 @@ def add_project_options(parser: argparse.ArgumentParser, *, limit: bool = False)
         parser.add_argument("--limit", type=positive, metavar="N", help="take the first N questions only")
 
 
-def add_model_options(parser: argparse.ArgumentParser, default: str = "nano-teacher") -> None:
-    """Add --model and where and how it runs."""
+def add_model_options(
+    parser: argparse.ArgumentParser, default: str | None = "nano-teacher", unless: str = "%(default)s"
+) -> None:
+    """Add --model and where and how it runs; `unless` says which model is taken where none is named."""
     parser.add_argument(
         "--model", default=default, metavar="MODEL",
-        help="nano-teacher, nano-base, a model folder, a hub id, or servers' addresses with commas (%(default)s)",
+        help=f"nano-teacher, nano-base, a model folder, a hub id, or servers' addresses with commas ({unless})",
     )  # fmt: skip
     parser.add_argument("--device", help="torch device; the first GPU, else the CPU, unless given")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="what the machine is fast at")
@@ -63,6 +69,44 @@ def load_model(options: argparse.Namespace) -> "VLM":
     from insightv_core.vlm.loading import load_vlm
 
     return load_vlm(options.model, device=options.device, dtype=options.dtype, rows=options.rows)
+
+
+def add_team_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say who plays the two agents."""
+    add_model_options(parser, None, "that of the adapters; without any, the project's newest agents, else nano's own")
+    parser.add_argument("--adapter", metavar="FOLDER", help="LoRA adapter of the reasoning agent")
+    parser.add_argument("--summary-model", metavar="MODEL", help="model of the summary agent (the same)")
+    parser.add_argument("--summary-adapter", metavar="FOLDER", help="LoRA adapter of the summary agent")
+    parser.add_argument(
+        "--project", type=Path, metavar="FILE",
+        help=f"whose agents to take (INSIGHTV_PROJECT where that is set, else {DEFAULT_PROJECT} where there is one)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--style", choices=(PROGRESSIVE, CHAIN),
+        help="one step a turn, or the whole chain in one reply as trained reasoning agents do (what suits the agent)",
+    )  # fmt: skip
+
+
+def choose_team(options: argparse.Namespace) -> Team:
+    """Return the team that options of `add_team_options` name; raise `UserError` for an adapter that is not there."""
+    for folder in filter(None, (options.adapter, options.summary_adapter)):
+        if not Path(folder).is_dir():
+            raise UserError(f"no adapter at {folder}: train one with `insightv sft`, or check the folder")
+    if any((options.model, options.adapter, options.summary_model, options.summary_adapter)):
+        own = options.model or (read_base(Path(options.adapter)) if options.adapter else STRONG)
+        return Team(own, options.adapter, options.summary_model or own, options.summary_adapter, "as named")
+    file = options.project or Path(os.environ.get("INSIGHTV_PROJECT") or DEFAULT_PROJECT)
+    if options.project is None and not file.exists():
+        return find_team(None)
+    with open_store(file) as store:
+        return find_team(store)
+
+
+def load_team(options: argparse.Namespace, team: Team) -> "tuple[Agent, Agent]":
+    """Load both agents of a team where and how the options say."""
+    from insightv_core.vlm.loading import load_vlm
+
+    return team.load(lambda name: load_vlm(name, device=options.device, dtype=options.dtype, rows=options.rows))
 
 
 def positive(text: str) -> int:

@@ -287,6 +287,27 @@ def m007_chats(db: "Database") -> None:
     )
 
 
+def m008_accounts(db: "Database") -> None:
+    """Accounts of those who open the project in the app, and their logins."""
+    create(
+        db,
+        """
+        accounts (
+            name TEXT PRIMARY KEY REFERENCES reviewers,
+            role TEXT NOT NULL CHECK (role IN ('viewer', 'reviewer', 'admin')), password TEXT NOT NULL,
+            created REAL NOT NULL
+        )
+        """,
+        """
+        logins (
+            token TEXT PRIMARY KEY, account TEXT NOT NULL REFERENCES accounts ON DELETE CASCADE,
+            expires REAL NOT NULL
+        )
+        """,
+    )
+    index(db, "logins (account)")
+
+
 def migrations() -> "Migrations":
     """Return the migrations in their order; sqlite-utils is loaded here, as it takes longer than all the rest."""
     from sqlite_utils.migrations import Migrations
@@ -300,6 +321,7 @@ def migrations() -> "Migrations":
         m005_reviews,
         m006_training_and_evaluation,
         m007_chats,
+        m008_accounts,
     ):
         known()(step)
     return known
