@@ -34,6 +34,7 @@ TEACHER_SLIPS = 0.15
 BLANK_SHARE = 0.02
 MAX_JUDGED_PATHS = 8
 JUDGED_WEIGHTS = (3, 3, 3, 3, 3, 2, 2, 3)  # of one to eight paths in a pass
+MOST_CHECKS = 12  # comparisons in a row; with one at a time, what equal means is not found out in 6,000 of them
 MORE_QUESTIONS = 7  # looks at one picture beside the first: its encoding costs the most
 GIVEN = ("{}", "{}.", "The answer is {}.", "It is {}", "{} in all", "answer: {}", "So we get {}.")
 # Kinds of conversation and their weights. Text kinds come with no picture.
@@ -41,11 +42,11 @@ MIXES = {
     "base": {
         "caption": 6, "perception": 8, "direct": 2,
         "text chain": 2, "text reason": 0.8, "text think": 0.3, "text direct": 0.4, "text summarize": 0.8,
-        "arithmetic": 1.5, "check": 1,
+        "arithmetic": 1.5, "check": 1.5,
     },
     "teacher": {
         "caption": 1.5, "perception": 1.5, "direct": 0.5, "chain": 7, "repair": 0.2, "judge": 3,
-        "text chain": 0.3, "text summarize": 0.2, "arithmetic": 0.5, "check": 0.7,
+        "text chain": 0.3, "text summarize": 0.2, "arithmetic": 0.5, "check": 1.2,
     },
 }  # fmt: skip
 
@@ -239,9 +240,9 @@ def draw_sum(rng: Random) -> tuple[str, str]:
 
 
 def converse_check(example: Example, rng: Random) -> Conversation:
-    """Write up to four comparisons of two answers, right or wrong, in other words."""
+    """Write comparisons of two answers, right or wrong, in other words."""
     messages: list[dict] = []
-    for number in range(rng.randint(1, 4)):
+    for number in range(rng.randint(1, MOST_CHECKS)):
         example = another_question(example, rng, REASONING) if number else example
         same = rng.random() < 0.5
         given = rng.choice(GIVEN).format(example.answer if same else other_answer(example, rng))
