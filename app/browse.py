@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from app import render
+from app.access import VIEWER, reading
 from app.overview import score_bars
-from app.pages import Project, address, explained, model_names, section
+from app.pages import Project, address, model_names, section
 from app.question import render_question
 from insightv_core.store import Store
 from insightv_core.store.browse import (
@@ -33,7 +34,6 @@ SORTS = {"score": "best first", "lowest": "lowest score first", "newest": "newes
 def add_browse_page(project: Project) -> None:
     """Add the page to the app."""
 
-    @explained
     def show(query: str) -> str:
         filter = filter_from_query(query)
         given = {name: values[-1] for name, values in parse_qs(query.removeprefix("?")).items()}
@@ -42,7 +42,7 @@ def add_browse_page(project: Project) -> None:
                 return render_question(store, filter, given)
             return render_browse(store, filter, given.get("after"))
 
-    section("browse", [show])
+    section("browse", [reading(VIEWER, show)])
 
 
 def render_browse(store: Store, filter: PathFilter, after: str | None = None) -> str:

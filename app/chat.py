@@ -13,14 +13,16 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from app import render
+from app.access import REVIEWER, VIEWER, Account, as_problem, handler, listener, may, reading
 from app.history import BASE, REASONING, SUMMARY, keep_turn, open_picture, render_deleted, render_history, restore_turn
-from app.pages import Project, explained, read_query
+from app.pages import Project, needs, read_query
 from app.turn import DIRECT, DONE, FAILED, JUDGING, STOPPED, WRITING, Turn, render_turn
 from insightv_core.agents import Agent, SolveSettings, answer_directly, judge_chains, solve
 from insightv_core.errors import UserError
+from insightv_core.generate import GenerateSettings
 from insightv_core.images import encode_image
 from insightv_core.parse import parse_summary
-from insightv_core.records import Question, identify
+from insightv_core.records import Question, Sampling, identify
 from insightv_core.store.browse import PathFilter, list_questions
 from insightv_core.store.chats import delete_chat, purge_chats, restore_chat
 from insightv_core.vlm import ERROR, VLM
@@ -65,8 +67,8 @@ class Desk:
         def run() -> None:
             # What is wrong with a model is said to whoever asks it.
             with contextlib.suppress(Exception):
-                for name in (self.project.base_model, self.project.model):
-                    self.model(name)
+                self.model(self.project.base_model)
+                self.project.team().load(self.model)
 
         threading.Thread(target=run, name="load models", daemon=True).start()
 
@@ -137,7 +139,7 @@ class Desk:
         turn.phase = JUDGING
 
         def work(stop: Stopper) -> None:
-            agent = Agent(self.model(self.project.model))
+            _, agent = self.project.team().load(self.model)
             asked_again = [(turn.question, turn.picture, chain)]
             for reply in judge_chains(asked_again, agent, SolveSettings().summary, stop=stop).values():
                 if reply.finish == ERROR:
@@ -156,15 +158,18 @@ class Desk:
 
     def keep(self, turn: Turn, phase: str) -> None:
         """Save a turn that ends in that phase, so that it is there when the page is opened again."""
-        names = {REASONING: self.project.model, SUMMARY: self.project.model, BASE: self.project.base_model}
+        reasoning, summary = self.project.team().names()
+        names = {REASONING: reasoning, SUMMARY: summary, BASE: self.project.base_model}
         with self.project.open() as store:
             keep_turn(store, turn, phase, names)
 
     def answer(self, turn: Turn, stop: Stopper) -> None:
         """Let both agents work step by step, then the base model answer directly."""
-        model, asked = self.model(self.project.model), [(turn.question, turn.picture)]
+        team, asked = self.project.team(), [(turn.question, turn.picture)]
+        reasoning, summary = team.load(self.model)
+        settings = SolveSettings(GenerateSettings(Sampling((0.0,)), style=team.style))
         turn.phase, turn.started = WRITING, time.perf_counter()
-        turn.solution = solve(turn.question, turn.picture, Agent(model), Agent(model), listen=turn.hear, stop=stop)
+        turn.solution = solve(turn.question, turn.picture, reasoning, summary, settings, listen=turn.hear, stop=stop)
         if stop():
             return
         base, turn.phase = self.model(self.project.base_model), DIRECT
@@ -214,64 +219,55 @@ def add_chat_page(project: Project) -> None:
 
     desk = Desk(project)
 
-    @explained
-    def show(query: str) -> str:
-        desk.warm_up()
-        return render_chat(desk, read_query(query).get("chat"))
+    def show(query: object, account: Account) -> str:
+        if may(account, REVIEWER):
+            desk.warm_up()
+            with project.open() as store:
+                purge_chats(store)
+        return render_chat(desk, read_query(str(query)).get("chat"))
 
     def upload(address: str) -> dict[str, str]:
         return desk.take_picture(address)
 
-    def ask(event: gr.EventData, request: gr.Request) -> Iterator[str]:
-        yield from desk.ask(payload(event), str(request.session_hash))
+    def stop(asked: Mapping[str, Any], session: str) -> Iterator[str]:
+        desk.stop(session)
+        yield from ()
 
-    def judge(event: gr.EventData, request: gr.Request) -> Iterator[str]:
-        yield from desk.judge_again(payload(event), str(request.session_hash))
-
-    def stop(request: gr.Request) -> None:
-        desk.stop(str(request.session_hash))
-
+    handlers = [handler(VIEWER, show), reading(REVIEWER, upload, as_problem), *list_handlers(project)]
+    roles = needs(handlers, ask=REVIEWER, judge=REVIEWER)
     with gr.Column(elem_id="page-chat", elem_classes="page"):
         form = gr.HTML(
-            html_template="", js_on_load="insightv.add('chat', server, trigger, ['ask', 'judge', 'stop'])",
-            server_functions=[show, upload, *list_functions(project)], apply_default_css=False,
+            html_template="", js_on_load=f"insightv.add('chat', server, trigger, {roles}, ['ask', 'judge', 'stop'])",
+            server_functions=handlers, apply_default_css=False,
         )  # fmt: skip
         said = gr.HTML(
             html_template="", js_on_load="watch('value', () => insightv.paintTurn(props.value))",
             apply_default_css=False,
         )  # fmt: skip
         work = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "hidden"}
-        form.ask(ask, None, said, **work)
-        form.judge(judge, None, said, **work)
-        form.stop(stop, None, None, queue=False, show_progress="hidden")
+        form.ask(listener(REVIEWER, desk.ask), None, said, **work)
+        form.judge(listener(REVIEWER, desk.judge_again), None, said, **work)
+        form.stop(listener(REVIEWER, stop), None, None, queue=False, show_progress="hidden")
 
 
-def list_functions(project: Project) -> list[Callable[..., str]]:
+def list_handlers(project: Project) -> list[Callable[..., str]]:
     """Return what the script asks of the list of earlier chats: to show it, to delete a chat, to bring one back."""
 
-    @explained
     def history(query: str) -> str:
         with project.open() as store:
             return render_history(store)
 
-    @explained
     def forget(chat: str) -> str:
         with project.open() as store:
-            title = delete_chat(store, str(chat))
-            return render_history(store, render_deleted(str(chat), title))
+            title = delete_chat(store, chat)
+            return render_history(store, render_deleted(chat, title))
 
-    @explained
     def restore(chat: str) -> str:
         with project.open() as store:
-            restore_chat(store, str(chat))
+            restore_chat(store, chat)
             return render_history(store)
 
-    return [history, forget, restore]
-
-
-def payload(event: Any) -> Mapping[str, Any]:
-    """Return what a page sent with an event."""
-    return event._data if isinstance(event._data, dict) else {}
+    return [reading(VIEWER, history), reading(REVIEWER, forget), reading(REVIEWER, restore)]
 
 
 def read_data_address(address: str) -> bytes:
@@ -307,7 +303,6 @@ def render_chat(desk: Desk, chat: str | None = None) -> str:
     """Return the page with a saved chat opened, or before anything was asked: picture, question, examples."""
     with desk.project.open() as store:
         rows = list_questions(store, PathFilter(sort="oldest"), limit=EXAMPLES).rows
-        purge_chats(store)
         earlier = render_history(store)
         opened = render_turn(restore_turn(store, chat)) if chat else render_hint(desk)
     examples = "".join(
@@ -323,7 +318,8 @@ def render_chat(desk: Desk, chat: str | None = None) -> str:
         'here, or choose one</span><img alt="" hidden></label><p class="soft upload-note" role="status"></p>'
         '<label class="unseen" for="asked">Question</label><textarea id="asked" name="question" rows="3" '
         f'maxlength="{LONGEST}" placeholder="What do you want to know about the picture?"></textarea>'
-        '<p class="buttons"><button class="main">Ask</button><button type="button" data-stop disabled>Stop</button></p>'
+        '<p class="buttons"><button class="main" data-needs="ask">Ask</button>'
+        '<button type="button" data-stop disabled>Stop</button></p>'
         f'{listed}<div class="history">{earlier}</div></form><div class="said-side"><div id="turn">{opened}</div></div>'
         "</div>"
     )
@@ -331,9 +327,10 @@ def render_chat(desk: Desk, chat: str | None = None) -> str:
 
 def render_hint(desk: Desk) -> str:
     """Return what will be said where, before anything was asked."""
+    reasoning, summary = desk.project.team().names()
     agents = (
-        ("Reasoning agent", f"{desk.project.model} looks at the picture and works step by step."),
-        ("Summary agent", f"{desk.project.model} judges these steps against the picture, then answers."),
+        ("Reasoning agent", f"{reasoning} looks at the picture and works step by step."),
+        ("Summary agent", f"{summary} judges these steps against the picture, then answers."),
         ("Base model", f"{desk.project.base_model} answers the same question without reasoning."),
     )
     waiting = "".join(f"<dt>{name}</dt><dd>{escape(what)}</dd>" for name, what in agents)

@@ -9,8 +9,9 @@ from itertools import islice
 from pathlib import Path
 
 from app import render
+from app.access import ADMIN, VIEWER, reading
 from app.overview import ago
-from app.pages import Project, explained, link, read_query, section
+from app.pages import Project, link, read_query, section
 from insightv_core.curate import SETS
 from insightv_core.curate.rows import TrainingRow, training_rows
 from insightv_core.errors import UserError
@@ -54,17 +55,15 @@ class Choice:
 def add_export_page(project: Project) -> None:
     """Add the page to the app."""
 
-    @explained
     def show(query: str) -> str:
         with project.open() as store:
             return render_export(store, query)
 
-    @explained
     def write(query: str) -> str:
         with project.open() as store:
             return write_export(store, query)
 
-    section("export", [show, write])
+    section("export", [reading(VIEWER, show), reading(ADMIN, write)])
 
 
 def read_choice(store: Store, query: str) -> Choice:

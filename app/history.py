@@ -97,7 +97,7 @@ def restore_turn(store: Store, chat_id: str) -> Turn:
     question = Question(**given | {"options": tuple(given.get("options", ()))})
     turn = Turn(question, open_picture(store, chat.image), STOPPED if asked.details["stopped"] else DONE)
     turn.chat, turn.image = chat.id, chat.image
-    turn.replies = {place: tuple(reply) for place, reply in enumerate(reasoned.details["replies"])}
+    turn.replies = {(place, 0): tuple(reply) for place, reply in enumerate(reasoned.details["replies"])}
     if reasoned.details["solved"]:
         turn.solution = restore_solution(question.id, reasoned, next(each for each in said if each.speaker == SUMMARY))
     for each in said:

@@ -1,21 +1,29 @@
 """The app as a whole: its pages in their order, and how it is served."""
 
 import os
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from starlette.middleware import Middleware
+
+from app.access import VIEWER, Account, handler
 from app.browse import add_browse_page
 from app.chat import add_chat_page
 from app.export import add_export_page
+from app.imports import add_import_page, upload_route
+from app.login import Door, gate
 from app.overview import add_overview_page
 from app.pages import Project
 from app.pictures import picture_route
 from app.results import add_results_page
 from app.review import add_review_page
 from app.runs import add_runs_page
+from app.uploads import Uploads
 from insightv_core.errors import UserError
 from insightv_core.store import open_store
+from insightv_core.store.accounts import has_accounts
 
 if TYPE_CHECKING:
     from gradio import Blocks
@@ -30,13 +38,14 @@ PAGES = {
     "chat": "Chat",
     "runs": "Runs",
     "results": "Results",
+    "import": "Import",
     "export": "Export",
 }
-STYLES = ("style.css", "work.css", "review.css")
-SCRIPTS = ("script.js", "work.js", "review.js")
+STYLES = ("style.css", "work.css", "review.css", "access.css")
+SCRIPTS = ("script.js", "work.js", "import.js", "review.js")
 
 
-def build_app(project: Project) -> "Blocks":
+def build_app(project: Project, uploads: Uploads) -> "Blocks":
     """Return the app over a project file."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     import gradio
@@ -49,6 +58,7 @@ def build_app(project: Project) -> "Blocks":
         add_chat_page(project)
         add_runs_page(project)
         add_results_page(project)
+        add_import_page(project, uploads)
         add_export_page(project)
     return app
 
@@ -61,26 +71,48 @@ def add_header(project: Project) -> None:
     gradio.HTML(
         '<header class="top"><a class="skip" href="#">Skip to the page</a><span class="name">Insight-V Workbench'
         f'</span><nav aria-label="Pages">{links}</nav><span class="file soft">{escape(project.file.name)}</span>'
+        '<form class="account" method="post" action="/logout" hidden><span></span><button>Log out</button></form>'
         "</header>",
         elem_id="top",
         apply_default_css=False,
-        js_on_load="insightv.start()",
+        js_on_load="insightv.start(server)",
+        server_functions=[handler(VIEWER, who)],
     )
 
 
-def serve(
-    project: Project, *, port: int | None = None, browser: bool = False, wait: bool = True
-) -> tuple["Blocks", str]:
-    """Serve the app to this machine alone and return it with its address; with `wait`, until it is interrupted.
+def who(given: object, account: Account) -> dict[str, str]:
+    """Return who is logged in; nobody by name where the project has no accounts."""
+    return asdict(account)
 
-    A project file that does not exist is started. Raises `UserError` where the port is taken.
+
+def serve(
+    project: Project,
+    *,
+    host: str = HOST,
+    port: int | None = None,
+    open_to_all: bool = False,
+    browser: bool = False,
+    wait: bool = True,
+) -> tuple["Blocks", str]:
+    """Serve the app and return it with its address; with `wait`, until it is interrupted.
+
+    It is served to this machine alone unless `host` says else. A project file that does not exist is started. Raises
+    `UserError` where the port is taken, or other machines would reach a project without accounts; `open_to_all` lets
+    them.
     """
-    open_store(project.file, create=True).close()
-    app = build_app(project)
+    may_be_open = is_loopback(host) or open_to_all
+    with open_store(project.file, create=True) as store:
+        if not may_be_open and not has_accounts(store):
+            raise UserError(
+                f"other machines could reach {host}, and {project.file} has no account: make one with insightv user "
+                f"add NAME --role admin --project {project.file}, or give --open-to-all to let anybody in"
+            )
+    uploads = Uploads()
+    app = build_app(project, uploads)
     try:
         _, address, _ = app.launch(
-            server_name=HOST,
-            server_port=port or free_port(),
+            server_name=host,
+            server_port=port or free_port(host),
             inbrowser=browser,
             prevent_thread_lock=True,
             quiet=True,
@@ -90,7 +122,7 @@ def serve(
             enable_monitoring=False,
             # Pictures leave by their own route, so nothing beside the project file is ever served as a file.
             blocked_paths=[str(project.file.parent.resolve())],
-            app_kwargs={"routes": [picture_route(project.file)]},
+            app_kwargs=server_parts(project, uploads, may_be_open),
             max_file_size="1mb",
             head=page_head(),
             theme=plain_theme(),
@@ -103,17 +135,43 @@ def serve(
     return app, address
 
 
-def free_port() -> int | None:
+def server_parts(project: Project, uploads: Uploads, may_be_open: bool) -> dict[str, list]:
+    """Return what is served beside Gradio's own: pictures and uploads, and the gate before everything."""
+    door = Door(project.file, login_style(), may_be_open)
+    routes = [picture_route(project.file), upload_route(uploads)]
+    return {"routes": routes, "middleware": [Middleware(gate, door=door)]}
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches an address.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0"), is_loopback("workbench.example")
+    (True, True, False, False)
+    """
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def free_port(host: str) -> int | None:
     """Return the usual port, or None to let Gradio look for one beside it."""
     import socket
 
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, PORT))
+            probe.bind((host, PORT))
         except OSError:
             return None
     return PORT
+
+
+def login_style() -> str:
+    """Return the style of the page that asks for a login."""
+    return (HERE / "style.css").read_text() + (HERE / "access.css").read_text()
 
 
 def page_head() -> str:

@@ -82,4 +82,12 @@ def look_first(store: Store) -> str:
 def command(store: Store, said: str, stage: str, options: str = "") -> str:
     """Return a sentence with the command that it asks for."""
     line = " ".join(filter(None, ("insightv", stage, f"--project {store.file}", options)))
-    return f"{said} {render.render_command(line)}"
+    return f'{said} {render.render_command(line)} <a href="{start_link(stage, options)}">start it here</a>'
+
+
+def start_link(stage: str, options: str) -> str:
+    """Return the way to the form of a stage with these options, such as "sft reason" or "--limit 40"."""
+    name, _, role = stage.partition(" ")
+    words = options.split()
+    values = {option.lstrip("-"): value for option, value in zip(words[::2], words[1::2], strict=True)}
+    return link("runs", start=name, role=role or None, **values)

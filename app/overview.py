@@ -7,8 +7,9 @@ from html import escape
 from pathlib import Path
 
 from app import render
+from app.access import ADMIN, VIEWER, reading
 from app.next_action import next_action
-from app.pages import Project, address, explained, link, model_names, section
+from app.pages import Project, address, link, model_names, section
 from insightv_core.importing import import_questions
 from insightv_core.records import COMPLETE
 from insightv_core.store import Store
@@ -33,18 +34,16 @@ FUNNEL = {
 def add_overview_page(project: Project) -> None:
     """Add the page to the app."""
 
-    @explained
     def show(query: str) -> str:
         with project.open() as store:
             return render_overview(store)
 
-    @explained
     def import_demo(query: str) -> str:
         with project.open() as store:
             import_questions(store, DEMO)
             return render_overview(store)
 
-    section("overview", [show, import_demo])
+    section("overview", [reading(VIEWER, show), reading(ADMIN, import_demo)])
 
 
 def render_overview(store: Store) -> str:
@@ -52,7 +51,7 @@ def render_overview(store: Store) -> str:
     counts = funnel(store)
     head = f'<h1>Overview</h1><p class="soft">{escape(str(store.file))}</p>'
     if not counts["questions"]:
-        return head + render_empty(store)
+        return head + render_empty()
     parts = [head, f'<p class="next">{next_action(counts, store)}</p>', '<div class="two">', render_funnel(counts)]
     if counts["paths"]:
         parts.append(render_scores(store))
@@ -62,14 +61,13 @@ def render_overview(store: Store) -> str:
     return "".join([*parts, render_runs(list_runs(store, limit=RECENT))])
 
 
-def render_empty(store: Store) -> str:
+def render_empty() -> str:
     """Return what an empty project shows: how to get questions into it."""
-    own = render.render_command(f"insightv import my_questions.csv --project {store.file}")
     return (
         '<div class="empty"><p>This project has no questions yet. Start with the demo: 300 questions about charts, '
         'tables and diagrams, with their pictures.</p><p><button class="main" data-action="import_demo" '
-        'data-busy="Importing the demo questions …">Import the demo questions</button></p>'
-        f'<p class="soft">Or bring your own:</p>{own}</div>'
+        'data-busy="Importing the demo questions …">Import the demo questions</button></p><p>Or bring your own, with '
+        f'their pictures.</p><p><a class="button" href="{link("import")}">Import questions</a></p></div>'
     )
 
 

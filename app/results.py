@@ -6,9 +6,10 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from app import render
+from app.access import VIEWER, reading
 from app.judge_card import Cards, measure_judge, render_judge
 from app.overview import ago
-from app.pages import Project, explained, link, read_query, section
+from app.pages import Project, link, read_query, section
 from insightv_core.errors import UserError
 from insightv_core.store import Store
 from insightv_core.store.evaluations import family_table, list_evaluations, load_reports, path_tables
@@ -25,18 +26,16 @@ def add_results_page(project: Project) -> None:
     """Add the page to the app."""
     measured: Cards = {}  # by run and number of assessments, while the app runs
 
-    @explained
     def show(query: str) -> str:
         with project.open() as store:
             return render_results(store, read_query(query)) + render_judge(store, measured)
 
-    @explained
     def measure(query: str) -> str:
         with project.open() as store:
             measure_judge(store, measured)
             return render_results(store, read_query(query)) + render_judge(store, measured)
 
-    section("results", [show, measure])
+    section("results", [reading(VIEWER, show), reading(VIEWER, measure)])
 
 
 def render_results(store: Store, given: Mapping[str, str]) -> str:

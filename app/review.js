@@ -40,6 +40,11 @@ window.insightvReview = (() => {
         if (wait > 500 && !WRITES.includes(name)) say("");
         return answer;
       }
+      if (insightv.me().name && answer?.detail === "Log in first.") {
+        say("you are logged out: log in again in another tab, and this goes on", "bad");
+        await pause(wait);
+        continue;
+      }
       say(WRITES.includes(name) ? "not saved yet, trying again; reload the page if this stays" : "the app does not answer, trying again", "bad");
       await pause(wait);
     }
@@ -61,9 +66,10 @@ window.insightvReview = (() => {
   async function painted() {
     const frame = part(".review");
     if (!frame) return;
-    reviewer = localStorage.getItem(STORED.name) || "";
+    const account = insightv.me();
+    reviewer = account.name || localStorage.getItem(STORED.name) || "";
     part("form.who").hidden = !!reviewer;
-    part("[data-name]").hidden = !reviewer;
+    part("[data-name]").hidden = !reviewer || !!account.name;
     part("[data-name]").textContent = `${reviewer}, change`;
     if (!reviewer) {
       part(".stage").innerHTML = "";
@@ -87,8 +93,9 @@ window.insightvReview = (() => {
   }
 
   function forget(problem) {
-    localStorage.removeItem(STORED.name);
     [cards, card, phase] = [[], null, "idle"];
+    if (insightv.me().name) return explain(problem);
+    localStorage.removeItem(STORED.name);
     painted();
     if (!problem) return;
     part("form.who .problem").hidden = false;

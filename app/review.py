@@ -4,13 +4,13 @@ The script holds a few cards ahead. What it is sent before a vote is the blind c
 and which path stood there is known here.
 """
 
-import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.pages import Project, explained
+from app.access import REVIEWER, VIEWER, Account, as_problem, handler, named, reading
+from app.pages import Project, needs
 from app.pair import (
     SIDES,
     TAGS,
@@ -281,39 +281,38 @@ def add_review_page(project: Project) -> None:
 
     desk = Desk(project)
 
-    @explained
     def show(query: str) -> str:
         with project.open() as store:
             return render_shell(store, query)
 
-    def enter(name: str) -> dict:
+    def enter(name: object, account: Account) -> dict:
         with project.open() as store:
-            try:
-                return {"reviewer": add_reviewer(store, str(name))}
-            except UserError as error:
-                return {"problem": str(error)}
+            return {"reviewer": add_reviewer(store, account.name or str(name))}
 
-    asked = [answering(project, function) for function in (desk.deal, desk.act, desk.take_back, desk.edit, desk.view)]
+    acts = (desk.deal, desk.act, desk.take_back, desk.edit)
+    asked = [answering(project, REVIEWER, act) for act in acts] + [answering(project, VIEWER, desk.view)]
+    handlers = [reading(VIEWER, show), handler(REVIEWER, enter, as_problem), *asked]
     with gr.Column(elem_id="page-review", elem_classes="page"):
         gr.HTML(
-            html_template="", js_on_load="insightvReview.start(insightv.add('review', server, trigger))",
-            server_functions=[show, enter, *asked], apply_default_css=False,
+            html_template="",
+            js_on_load=f"insightvReview.start(insightv.add('review', server, trigger, {needs(handlers)}))",
+            server_functions=handlers, apply_default_css=False,
         )  # fmt: skip
 
 
-def answering(project: Project, work: Callable[[Store, Mapping[str, Any]], dict]) -> Callable[[dict], dict]:
-    """Return a function that the script can call: it opens the project, and says what the reviewer can mend."""
+def answering(project: Project, role: str, work: Callable[[Store, Mapping[str, Any]], dict]) -> Callable[..., dict]:
+    """Return a handler that opens the project, and says what the reviewer can mend.
 
-    @functools.wraps(work)
-    def answer(given):
+    Whoever is logged in reviews under the account's name, whatever name the page sends.
+    """
+
+    def answer(given: Any, account: Account) -> dict:
         try:
+            sent = given if not account.name else given | {"reviewer": account.name}
             with project.open() as store:
-                check_reviewer(store, str(given.get("reviewer", "")))
-                return work(store, given)
-        except UserError as error:
-            return {"problem": str(error)}
+                check_reviewer(store, str(sent.get("reviewer", "")))
+                return work(store, sent)
         except (KeyError, TypeError, AttributeError, ValueError):
-            return {"problem": "the page sent something that cannot be read: reload it"}
+            return as_problem("the page sent something that cannot be read: reload it")
 
-    del answer.__wrapped__  # whoever looks for the parameters is to find this function's own
-    return answer
+    return handler(role, named(answer, work), as_problem)

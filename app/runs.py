@@ -6,12 +6,14 @@ from html import escape
 from math import isfinite
 
 from app import render
+from app.access import ADMIN, VIEWER, reading
 from app.alarms import WATCHED, progress_alarms, raised_alarms, training_alarms
 from app.curves import render_curves, short
 from app.overview import ago
-from app.pages import Project, explained, link, read_query, section
+from app.pages import Project, link, read_query, section
 from app.pair_story import render_pair
-from app.workers import Workers, can_continue, continue_run, is_starting, read_tail, stop_run
+from app.start import begin_stage, render_form, render_stages, render_start
+from app.workers import Start, Workers, can_continue, continue_run, is_starting, read_tail, stop_run
 from insightv_core.errors import UserError
 from insightv_core.store import Store
 from insightv_core.store.margins import Round, list_moved_pairs, list_round_margins
@@ -62,32 +64,43 @@ def add_runs_page(project: Project) -> None:
     """Add the page to the app."""
 
     workers: Workers = {}
+    starts: dict[str, Start] = {}
 
-    @explained
     def show(query: str) -> str:
         given = read_query(query)
         with project.open() as store:
+            if "start" in given:
+                return render_form(store, project, given)
+            if "started" in given:
+                return render_start(store, starts, given["started"])
             if "pair" in given:
                 return render_pair(store, given["pair"])
             if "run" in given:
                 return render_run(store, given["run"], read_number(given.get("after", "0")), workers)
             return render_list(store, given.get("stage"), given.get("before"))
 
-    @explained
     def go_on(query: str) -> str:
         with project.open() as store:
             run = find_run(store, read_query(query).get("run", ""))
             continue_run(store, run, workers)
             return render_run(store, run.id, workers=workers)
 
-    @explained
     def stop(query: str) -> str:
         with project.open() as store:
             run = find_run(store, read_query(query).get("run", ""))
             stop_run(run)
             return render_run(store, run.id, workers=workers)
 
-    section("runs", [show, go_on, stop])
+    def begin(query: str) -> str:
+        given = read_query(query)
+        with project.open() as store:
+            try:
+                key = begin_stage(store, project, starts, given)
+            except UserError as error:
+                return render_form(store, project, given, render.render_problem(str(error)))
+        return f'<p class="soft" data-go="{link("runs", started=key)}">starting …</p>'
+
+    section("runs", [reading(VIEWER, show), *(reading(ADMIN, each) for each in (go_on, stop, begin))])
 
 
 def read_number(text: str) -> int:
@@ -105,7 +118,8 @@ def render_list(store: Store, stage: str | None = None, before: str | None = Non
     counts = count_stages(store)
     if not counts:
         command = render.render_command(f"insightv generate --project {store.file} --limit 40 --paths 4")
-        return f'<h1>Runs</h1><div class="empty"><p>Nothing has run in this project yet. Begin with:</p>{command}</div>'
+        said = f"<p>Nothing has run in this project yet. Start a stage here, or in a terminal:</p>{command}"
+        return f'<h1>Runs</h1>{render_stages()}<div class="empty">{said}</div>'
     found = list_runs(store, stage=stage, before=read_mark(before), limit=PAGE + 1)
     shown = found[:PAGE]
     chips = "".join(
@@ -120,7 +134,8 @@ def render_list(store: Store, stage: str | None = None, before: str | None = Non
     nav = f'<nav class="pages" aria-label="Pages">{"".join(pages)}</nav>' if pages else ""
     rounds = list_round_margins(store) if stage in (None, "dpo") and not before else []
     return (
-        f'<div{refreshing(shown)}><h1>Runs</h1><p class="chips stages">{chips}</p>{render_rows(shown)}{nav}'
+        f'<div{refreshing(shown)}><h1>Runs</h1>{render_stages()}<p class="chips stages"><span class="soft">Show</span>'
+        f"{chips}</p>{render_rows(shown)}{nav}"
         f"{render_rounds(rounds)}</div>"
     )
 

@@ -2,7 +2,10 @@
 window.insightv = (() => {
   const pages = new Map();
   const starting = [];
+  const RANKS = ["viewer", "reviewer", "admin"];
+  const LOST = "The app does not answer. Start it again with insightv app, then reload this page.";
   let asked = 0;
+  let me = { name: "", role: "admin" };
 
   const pageOf = (search) => {
     const name = new URLSearchParams(search).get("tab") || "overview";
@@ -12,27 +15,61 @@ window.insightv = (() => {
 
   // -- pages ---------------------------------------------------------------------------------------------------------
 
-  function add(name, server, trigger, events = []) {
+  function add(name, server, trigger, roles, events = []) {
     // Beside Gradio's element, not inside: Gradio may draw that again, and would wipe what was painted.
     const column = document.getElementById(`page-${name}`);
     const view = column.querySelector(":scope > .view") || column.appendChild(document.createElement("main"));
     view.className = "view";
     view.tabIndex = -1;
-    const page = { name, server, trigger, view, shown: null, keeps: events.includes("ask") };
+    const page = { name, server, trigger, roles, view, shown: null, keeps: events.includes("ask") };
     pages.set(name, page);
     for (const ready of starting.splice(0)) ready();
     return page;
   }
 
-  function start() {
+  async function start(server) {
     history.scrollRestoration = "manual";
     document.addEventListener("click", followClick);
     document.addEventListener("submit", followForm);
-    document.addEventListener("change", (event) => event.target.matches("select[name=sort]") && sendForm(event.target.form));
+    document.addEventListener("change", (event) => event.target.matches("select[name=sort], form[data-soon] *") && sendForm(event.target.form));
     document.addEventListener("input", searchSoon);
     window.addEventListener("popstate", (event) => route(event.state?.y ?? 0));
     const begin = () => (pages.size >= document.querySelectorAll(".top [data-page]").length ? route(0) : starting.push(begin));
+    await greet(server);
     begin();
+  }
+
+  // -- who is at work ------------------------------------------------------------------------------------------------
+
+  async function greet(server) {
+    const found = await server.who("").catch(() => null);
+    if (found?.role) me = found;
+    document.body.dataset.role = me.role;
+    const form = document.querySelector(".top .account");
+    form.hidden = !me.name;
+    form.querySelector("span").textContent = `${me.name}, ${me.role}`;
+  }
+
+  // What a role may not do is refused by the server; here it is shown before anybody tries.
+  function withhold(page) {
+    for (const button of page.view.querySelectorAll("[data-action], [data-needs]")) {
+      const role = page.roles[button.dataset.action ?? button.dataset.needs];
+      if (!role || RANKS.indexOf(me.role) >= RANKS.indexOf(role)) continue;
+      button.disabled = true;
+      const reason = document.createElement("span");
+      reason.className = "refused";
+      reason.textContent = `needs the role ${role}; you are ${me.role}`;
+      (button.closest(".buttons") ?? button).after(" ", reason);
+    }
+  }
+
+  // What a handler returns as HTML; where the login is over, the way back leads through it.
+  async function fetchHtml(page, name, given) {
+    const html = await page.server[name](given).catch(() => null);
+    if (typeof html === "string") return html;
+    const state = await fetch("login", { redirect: "manual" }).catch(() => null);
+    if (me.name && state?.ok) location.assign(`login${location.search}`);
+    return `<p class="problem" role="alert">${LOST}</p>`;
   }
 
   async function route(y) {
@@ -45,12 +82,7 @@ window.insightv = (() => {
     }
     if (page.keeps && page.shown !== null && !leavesChat()) return;
     document.body.classList.add("loading");
-    let html;
-    try {
-      html = await page.server.show(location.search);
-    } catch (error) {
-      html = '<p class="problem" role="alert">The app does not answer. Start it again with insightv app, then reload this page.</p>';
-    }
+    const html = await fetchHtml(page, "show", location.search);
     if (number !== asked) return;
     document.body.classList.remove("loading");
     paint(page, html);
@@ -72,6 +104,9 @@ window.insightv = (() => {
     }
     rememberNeighbours(page.view);
     if (page.keeps) openedChat();
+    withhold(page);
+    const next = page.view.querySelector("[data-go]")?.dataset.go;
+    if (next) go(next, true);
     page.view.dispatchEvent(new CustomEvent("painted"));
   }
 
@@ -159,7 +194,7 @@ window.insightv = (() => {
     const page = pages.get(pageOf(location.search));
     button.disabled = true;
     button.textContent = button.dataset.busy || button.textContent;
-    paint(page, await page.server[button.dataset.action](location.search));
+    paint(page, await fetchHtml(page, button.dataset.action, location.search));
   }
 
   function zoom(address, description) {
@@ -200,7 +235,7 @@ window.insightv = (() => {
       ask();
     }
   });
-  document.addEventListener("change", (event) => event.target.matches(".drop input") && upload(event.target.files[0]));
+  document.addEventListener("change", (event) => event.target.matches(".chat .drop input") && upload(event.target.files[0]));
   document.addEventListener("dragover", (event) => event.target.closest?.(".chat") && event.preventDefault());
   document.addEventListener("drop", (event) => {
     if (!event.target.closest(".chat")) return;
@@ -325,5 +360,5 @@ window.insightv = (() => {
     chatPage().trigger("judge", { steps: contents, chat: shownChat() });
   }
 
-  return { add, start, go, paint, paintTurn, pages };
+  return { add, start, go, paint, paintTurn, pages, me: () => me };
 })();

@@ -32,7 +32,7 @@ class Turn:
     phase: str = LOADING
     problem: str | None = None
     direct: Reply | None = None
-    replies: dict[int, tuple[str, bool, float]] = field(default_factory=dict)
+    replies: dict[tuple[int, int], tuple[str, bool, float]] = field(default_factory=dict)
     started: float = 0.0
     solution: Solution | None = None
     edited: tuple[int, ...] = ()
@@ -49,8 +49,11 @@ class Turn:
             return
         self.phase = WRITING
         now = time.perf_counter()
-        before = sum(seconds for turn, (_, _, seconds) in self.replies.items() if turn < event.turn)
-        self.replies[event.turn] = (event.text, event.done, now - self.started - before)
+        for number, (text, done) in enumerate(split_steps(event.text, event.done)):
+            place = (event.turn, number)
+            if place not in self.replies or not self.replies[place][1]:
+                before = sum(seconds for at, (_, _, seconds) in self.replies.items() if at < place)
+                self.replies[place] = (text, done, now - self.started - before)
 
     @property
     def over(self) -> bool:
@@ -67,6 +70,18 @@ class Turn:
         self.edited = tuple(place for place, step in enumerate(self.steps) if step != old[place])
         turns = tuple(StepRecord("", step, True, 0, None, 0.0) for step in self.steps)
         return Chain(turns, self.solution.truncated, self.solution.chain_answer)
+
+
+def split_steps(text: str, done: bool) -> list[tuple[str, bool]]:
+    """Return a reply piece by piece, and whether each is whole: a trained agent writes a step a line, all in one reply.
+
+    >>> split_steps('{"summary": "Add", "content": "5", "action": "continue"}\\n{"summary": "E', False)
+    [('{"summary": "Add", "content": "5", "action": "continue"}', True), ('{"summary": "E', False)]
+    """
+    first, *others = text.splitlines() or [""]
+    if not others or not isinstance(parse_step(first), Step):
+        return [(text, done)]
+    return [(line, True) for line in (first, *others[:-1])] + [(others[-1], done)]
 
 
 def read_partial(text: str) -> tuple[str, str]:

@@ -28,13 +28,8 @@
       refreshLater(view);
       return;
     }
-    let html;
-    try {
-      html = await page.server.show(search);
-    } catch {
-      refreshLater(view);
-      return;
-    }
+    const html = await page.server.show(search).catch(() => null);
+    if (typeof html !== "string") return refreshLater(view);
     if (location.search !== search) return;
     const folds = [...view.querySelectorAll("details")].map((each) => each.open);
     const reached = [...view.querySelectorAll(REACHED)].indexOf(document.activeElement);

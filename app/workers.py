@@ -1,5 +1,6 @@
-"""Runs as processes of their own: the command of a run continued in the background, a running one asked to stop."""
+"""Runs as processes of their own: a stage started or continued in the background, a running one asked to stop."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -7,16 +8,21 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from insightv_core.errors import UserError
 from insightv_core.records import identify
-from insightv_core.store import Store
-from insightv_core.store.runs import RunRow
+from insightv_core.store import Store, open_store
+from insightv_core.store.runs import RunRow, list_runs
 
 STAGES = ("generate", "assess", "curate", "sft", "dpo", "evaluate")
 TAIL = 4000  # bytes of a log
 LINES = 24
+LOOK_EVERY = 0.3  # seconds
 Workers = dict[str, subprocess.Popen]
 
 
@@ -47,16 +53,72 @@ def continue_run(store: Store, run: RunRow, workers: Workers) -> None:
     if run.alive or is_starting(run, workers):
         raise UserError(f"run {run.id} is running already")
     arguments, log = read_command(store, run), log_file(store, run.id)
+    workers[run.id] = process = spawn(store, arguments, log)
+    # Waited for, as else it would stay in the list of processes after its end.
+    threading.Thread(target=process.wait, name=f"run {run.id}", daemon=True).start()
+
+
+def spawn(store: Store, arguments: Sequence[str], log: Path) -> subprocess.Popen:
+    """Start a command on a project in a process that outlives the app; its words go to a log."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "insightv_core", *arguments], stdin=subprocess.DEVNULL, stdout=stream,
             stderr=stream, start_new_session=True,
             env=os.environ | {"INSIGHTV_PROJECT": str(store.file.resolve())},
         )  # fmt: skip
-    workers[run.id] = process
-    # Waited for, as else it would stay in the list of processes after its end.
-    threading.Thread(target=process.wait, name=f"run {run.id}", daemon=True).start()
+
+
+@dataclass
+class Start:
+    """A command that was started here: its process, and the run that it made once that is in the store."""
+
+    arguments: tuple[str, ...]
+    process: subprocess.Popen
+    run: str | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is there."""
+        return self.process.poll() is None
+
+
+def start_stage(store: Store, arguments: tuple[str, ...], starts: dict[str, Start]) -> str:
+    """Start the command of a stage and return the key under which it is watched."""
+    key = uuid.uuid4().hex[:20]
+    starts[key] = Start(arguments, spawn(store, arguments, log_file(store, key)))
+    threading.Thread(target=follow, args=(store.file, key, starts[key]), name=f"start {key}", daemon=True).start()
+    return key
+
+
+def find_start(starts: dict[str, Start], key: str) -> Start:
+    """Return what was started under a key; `UserError` where the app was started again since."""
+    if key not in starts:
+        raise UserError("what was started here is not known any more: look for it in the list of runs")
+    return starts[key]
+
+
+def follow(file: Path, key: str, start: Start) -> None:
+    """Until a process ends, give each run that it makes the log of the process."""
+    begun, known = time.time(), set()
+    with open_store(file) as store:
+        while True:
+            over = not start.alive
+            for run in reversed(list_runs(store, limit=20)):
+                if run.pid == start.process.pid and run.updated >= begun and run.id not in known:
+                    known.add(run.id)
+                    share_log(log_file(store, key), log_file(store, run.id))
+                    start.run = start.run or run.id
+            if over:
+                return
+            time.sleep(LOOK_EVERY)
+
+
+def share_log(log: Path, other: Path) -> None:
+    """Let a log be found under a second name; what is written later is in both."""
+    with contextlib.suppress(OSError):  # a file system without links shows the run without its log
+        other.unlink(missing_ok=True)
+        os.link(log, other)
 
 
 def is_starting(run: RunRow, workers: Workers) -> bool:

@@ -22,12 +22,16 @@ from app.overview import render_overview
 from app.pages import Project, address
 from app.pictures import find_picture
 from app.question import render_question
-from app.turn import read_partial
+from app.turn import Turn, read_partial, render_chain
+from insightv_core.agents import REASONING
 from insightv_core.errors import UserError
+from insightv_core.generate import CHAIN
 from insightv_core.parse import write_step
-from insightv_core.records import Question, Step, StepRecord
+from insightv_core.records import ModelVersion, Question, Step, StepRecord
 from insightv_core.store import open_store
 from insightv_core.store.browse import PathFilter, filter_from_query, list_questions
+from insightv_core.store.training import add_model
+from insightv_core.vlm import Event
 
 
 @pytest.fixture(scope="module")
@@ -347,3 +351,27 @@ def test_nothing_is_loaded_from_elsewhere():
     for name in ("style.css", "script.js"):
         addresses = re.findall(r"(?:https?:)?//[\w.]+\.\w+/?", (here / name).read_text())
         assert set(addresses) <= {"http://www.w3.org/"}
+
+
+def test_steps_of_a_chain_in_one_reply_show_while_it_is_written():
+    first, second = (write_step(Step(title, f"It is {title}.", "continue")) for title in ("one", "two"))
+    turn = Turn(Question("q", "How many?", "", "", "chat"), Image.new("RGB", (9, 9)))
+    turn.started = time.perf_counter()
+    shown = []
+    for text, done in ((first[:25], False), (first + "\n" + second[:30], False), (first + "\n" + second, True)):
+        turn.hear(REASONING, Event("q", 0, 0, text, done))
+        shown.append(render_chain(turn))
+    assert [page.count("<li") for page in shown] == [1, 2, 2]
+    assert "It is one." in shown[1] and shown[1].count("being written") == 1 and "being written" not in shown[2]
+    assert "It is two." in shown[2] and [done for _, done, _ in turn.replies.values()] == [True, True]
+
+
+def test_the_chat_names_the_agents_that_the_project_trained(tmp_path):
+    with open_store(tmp_path / "own.db", create=True) as store:
+        for name in ("reason-1", "summary-1"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "base.json").write_text('{"name": "nano-base", "fingerprint": "b"}')
+            add_model(store, ModelVersion(name, name), kind="adapter", base="b", folder=str(tmp_path / name), run=None)
+    team = Project(tmp_path / "own.db").team()
+    assert team.names() == ("reason-1 on nano-base", "summary-1 on nano-base") and team.style == CHAIN
+    assert Project(tmp_path / "own.db", "nano-teacher").team().names() == ("nano-teacher", "nano-teacher")

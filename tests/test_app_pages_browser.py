@@ -263,6 +263,7 @@ def views_of(project) -> dict[str, tuple[str, str]]:
     return tabs | {
         "question": (f"?tab=browse&question={questions_of(project)[0]}", ".path"),
         "run": (f"?tab=runs&run={SECOND.id}", ".charts"),
+        "start": ("?tab=runs&start=dpo&paths=none", ".start"),
         "pair": (f"?tab=runs&pair={pair}", ".comparison"),
     }
 

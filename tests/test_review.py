@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from review_project import AGAIN, JUDGING, SECRETS, WRITING, build_project, curate_pairs, pair_ids
 
 from app import review as page
+from app.access import EVERYBODY, KEY, REVIEWER
 from app.overview import render_overview
 from app.pages import Project
 from app.review import Desk, answering
@@ -406,7 +407,7 @@ def test_sides_are_drawn_for_pair_and_reviewer_and_stay():
 def test_before_the_vote_nothing_is_served_but_picture_question_and_chains(desk, store):
     vote(desk, store, pair_ids(store)[0], "Zoe Other" if add_reviewer(store, "Zoe Other") else "")
     for have in ([], pair_ids(store)[:9]):
-        served = answering(desk.project, desk.deal)({"reviewer": "Ana", "have": have})
+        served = answered(desk.deal, desk, {"reviewer": "Ana", "have": have})
         assert served["cards"]
         assert set(served) == {"cards", "done", "left", "pace"} and all(
             set(card) == {"pair", "html"} for card in served["cards"]
@@ -418,6 +419,12 @@ def test_before_the_vote_nothing_is_served_but_picture_question_and_chains(desk,
     assert leaks(json.dumps(back), store) >= {"97", "truth-key", "hidden-model", "Zoe Other"}
     again = desk.take_back(store, {"reviewer": "Ana", "token": "back"})
     assert not leaks(again["html"], store)
+
+
+def answered(work, desk, given):
+    """Return what the page is sent, in a project without accounts."""
+    request = type("Request", (), {"scope": {KEY: EVERYBODY}})()
+    return answering(desk.project, REVIEWER, work)(given, request)
 
 
 def leaks(served: str, store) -> set[str]:
@@ -495,9 +502,9 @@ def test_the_judge_asks_only_where_it_disagrees(desk, store):
 )  # fmt: skip
 def test_what_makes_no_sense_is_explained_and_not_saved(desk, store, changed, words):
     given = {"reviewer": "Ana", "pair": pair_ids(store)[0], "event": "vote", "choice": "1", "token": "t"}
-    assert words in answering(desk.project, desk.act)(given | changed)["problem"]
+    assert words in answered(desk.act, desk, given | changed)["problem"]
     for other in (None, [], "text", {}):
-        assert answering(desk.project, desk.act)(other)["problem"]
+        assert answered(desk.act, desk, other)["problem"]
     assert not load_events(store)
 
 
