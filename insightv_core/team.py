@@ -37,6 +37,12 @@ class Team:
         """How the reasoning agent writes: trained ones the whole chain in one reply, others one step a turn."""
         return CHAIN if self.adapter else PROGRESSIVE
 
+    def names(self) -> tuple[str, str]:
+        """Return how to call both agents: their model, and their adapter where they have one."""
+        played = ((self.model, self.adapter), (self.summary_model, self.summary_adapter))
+        reasoning, summary = (f"{Path(adapter).name} on {model}" if adapter else model for model, adapter in played)
+        return reasoning, summary
+
     def load(self, load: "Callable[[str], VLM]") -> tuple[Agent, Agent]:
         """Load both agents, a model that they share only once."""
         model = load(self.model)

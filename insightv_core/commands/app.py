@@ -27,7 +27,9 @@ def add_app_command(commands) -> None:
         "--open-to-all", action="store_true", help="let other machines in even where the project has no account"
     )
     parser.add_argument(
-        "--model", default="nano-teacher", metavar="MODEL", help="model of both agents in the chat (%(default)s)"
+        "--model",
+        metavar="MODEL",
+        help="model of both agents in the chat (the agents that the project trained, else nano's own)",
     )
     parser.add_argument(
         "--base-model", default="nano-base", metavar="MODEL",
