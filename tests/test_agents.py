@@ -21,10 +21,12 @@ from insightv_core.agents import (
 )
 from insightv_core.cli import main
 from insightv_core.generate import CHAIN, GenerateSettings
+from insightv_core.nano.model import MODELS_FOLDER
 from insightv_core.parse import SummaryReply, write_answer, write_step, write_summary
 from insightv_core.records import ModelVersion, Question, Step, StepRecord
 from insightv_core.store import open_store
 from insightv_core.store.training import add_model
+from insightv_core.team import find_team
 from insightv_core.vlm.scripted import ScriptedVLM
 
 DEMO = Path(__file__).resolve().parents[1] / "data" / "demo"
@@ -136,6 +138,17 @@ def test_chat_prints_the_chain_and_the_answer(capsys):
     assert ": " in shown.splitlines()[0] and "tokens" in shown and ("answer: " in shown or "could not be read" in shown)
     assert main([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["turns"]
+
+
+def test_the_agents_that_come_along_are_of_the_base_that_comes_along():
+    from insightv_core.vlm.local import hash_files
+
+    team = find_team(None)
+    assert team.model == team.summary_model == "nano-base"
+    for folder in (team.adapter, team.summary_adapter):
+        noted = json.loads((Path(folder) / "base.json").read_text())
+        assert noted["fingerprint"] == hash_files(MODELS_FOLDER / "nano-base"), f"train {Path(folder).name} again"
+        assert "nano-base" in json.loads((Path(folder) / "adapter_config.json").read_text())["base_model_name_or_path"]
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from insightv_core.nano.world import REASONING, make_example, reference_chains
 from insightv_core.records import Assessment, Question, Sampling, Step, StepRecord
 from insightv_core.records import Path as ReasoningPath
 from insightv_core.store import open_store
-from insightv_core.teaching import app_link, checks, open_classroom, show_judged, show_path, show_table
+from insightv_core.teaching import app_link, checks, open_classroom, outputs, show_judged, show_path, show_table
 from insightv_core.teaching.experiments import break_chain
 from insightv_core.teaching.server import serve_model
 from insightv_core.teaching.truth import verify_chain
@@ -39,7 +39,7 @@ FOLDER = ROOT / "notebooks"
 NAMES = (
     "00_tour", "01_generate", "02_assess", "03_agents", "04_iterative_dpo", "05_evaluate", "06_your_model_and_data",
 )  # fmt: skip
-MOST_CELLS, MOST_LINES, MOST_WORDS, MOST_WIDTH = 40, 12, 1000, 110
+MOST_CELLS, MOST_LINES, MOST_WORDS, MOST_WIDTH, MOST_BYTES = 40, 12, 1000, 110, 400_000
 FIGURES = re.compile(r"\bplot_\w+\(")
 SOLUTION = re.compile(r"<details><summary>Solution</summary>\n\n```python\n(.*?)\n```\n\n</details>", re.DOTALL)
 
@@ -72,14 +72,70 @@ def test_the_folder_holds_these_notebooks():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_cells_are_few_and_short_and_kept_without_outputs(name):
+def test_cells_are_few_and_short(name):
     cells = read(name)
     assert len(cells) <= MOST_CELLS
     assert sum(len(cell["source"].split()) for cell in cells if cell["cell_type"] == "markdown") <= MOST_WORDS
     for cell in code_of(name):
         lines = cell["source"].splitlines()
         assert len(lines) <= MOST_LINES and max(map(len, lines)) <= MOST_WIDTH, cell["source"]
-        assert cell["outputs"] == [] and cell["execution_count"] is None, cell["source"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_cells_show_is_kept_and_up_to_date(name):
+    file = FOLDER / f"{name}.ipynb"
+    assert outputs.find_outdated(file) is None, f"run: python -m insightv_core.teaching.outputs {name}"
+    assert file.stat().st_size < MOST_BYTES
+    cells = code_of(name)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    shown = [output for cell in cells for output in cell["outputs"]]
+    assert shown and not any(output["output_type"] == "error" for output in shown)
+    figures = [each["data"] for each in shown if "application/vnd.plotly.v1+json" in each.get("data", {})]
+    assert figures and all("image/png" in figure for figure in figures)  # for who only looks at it
+    printed = "".join("".join(each.get("text", [])) for each in shown)
+    assert "\r" not in printed and "\x1b" not in printed and "Traceback" not in printed
+    assert str(ROOT) not in json.dumps(shown) and str(Path.home()) not in json.dumps(shown)
+
+
+def test_outputs_are_outdated_once_a_cell_or_the_weights_change(tmp_path, monkeypatch):
+    cell = {"cell_type": "code", "source": ["1 + 1"], "outputs": [], "execution_count": 1, "metadata": {}}
+    file = tmp_path / "a.ipynb"
+
+    def write(cells, **metadata):
+        file.write_text(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
+
+    write([cell])
+    assert outputs.find_outdated(file) == "it was never run"
+    write([cell], insightv=outputs.fingerprint([cell]))
+    assert outputs.find_outdated(file) is None
+    write([cell | {"source": ["1 + 2"]}], insightv=outputs.fingerprint([cell]))
+    assert "cells changed" in outputs.find_outdated(file)
+    write([cell], insightv=outputs.fingerprint([cell]))
+    monkeypatch.setattr(outputs, "MODEL_NAMES", ("nano-base",))
+    assert "models changed" in outputs.find_outdated(file)
+
+
+def test_running_a_notebook_keeps_the_last_state_of_bars_and_writes_it_whole(tmp_path):
+    nbformat = pytest.importorskip("nbformat")
+    source = (
+        "import sys\nfor k in range(3):\n    sys.stderr.write(f'\\r{k} of 2')\nprint('\\x1b[31mdone\\x1b[0m')\n6 * 7"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    file = tmp_path / "a.ipynb"
+    nbformat.write(notebook, file)
+    outputs.write_notebook(file, tmp_path / "project.db")
+    shown = json.loads(file.read_text())["cells"][0]["outputs"]
+    texts = {
+        each.get("name", "result"): "".join(each.get("text", each.get("data", {}).get("text/plain", "")))
+        for each in shown
+    }
+    assert texts == {"stderr": "2 of 2", "stdout": "done\n", "result": "42"}
+    assert outputs.find_outdated(file) is None and list(tmp_path.glob("*.unfinished")) == []
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")]), file)
+    before = file.read_text()
+    with pytest.raises(UserError, match="ZeroDivisionError"):
+        outputs.write_notebook(file, tmp_path / "project.db")
+    assert file.read_text() == before
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -474,7 +474,7 @@ def test_nano_answers_over_the_endpoint_as_it_does_here(tmp_path):
         deltas = [chunk.choices[0].delta for chunk in client.chat.completions.create(**asked)]
         thoughts = [getattr(delta, "reasoning_content", None) or "" for delta in deltas]
         assert "".join(thoughts) == reply.choices[0].message.reasoning_content and thoughts[0].startswith("Step 1: ")
-        chunks = list(client.chat.completions.create(model="nano-teacher", messages=[user("What?", url)], stream=True))
+        chunks = list(client.chat.completions.create(model="nano-base", messages=[user("What?", url)], stream=True))
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     finally:
         process.send_signal(signal.SIGINT)

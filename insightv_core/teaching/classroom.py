@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from insightv_core.rounds import RoundsSettings
     from insightv_core.train.run import Trained
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]  # a notebook comes here by way of ".."
 DEMO = ROOT / "data" / "demo"
 STAGES = QUESTIONS, PATHS, SCORES, SETS, AGENTS = "questions", "paths", "scores", "sets", "agents"
 REASON, SUMMARY = "reason", "summary"
