@@ -235,7 +235,7 @@ def plot_systems(reports: "Sequence[SystemReport]") -> "Figure":
 
     bars = Bar(
         y=[each.system for each in reports], x=[each.accuracy.value for each in reports], orientation="h",
-        marker={"color": [COLORS[8] if each.difference is None else COLORS[0] for each in reports]},
+        marker={"color": [COLORS[0] if place else COLORS[8] for place in range(len(reports))]},
         error_x={
             "type": "data", "symmetric": False,
             "array": [each.accuracy.high - each.accuracy.value for each in reports],
@@ -253,11 +253,11 @@ def plot_systems(reports: "Sequence[SystemReport]") -> "Figure":
     figure = Figure([bars, values])
     count = f", n = {max(each.accuracy.n for each in reports)}" if reports else ""
     figure.update_layout(
-        title=f"Right answers with 95% intervals{count}; the baseline is grey", template="plotly_white",
-        height=140 + 32 * len(reports), margin={"l": 330, "r": 70}, xaxis_title="accuracy", showlegend=False,
+        title=f"Right answers with 95% intervals{count}; the first system is grey", template="plotly_white",
+        height=160 + 32 * len(reports), margin={"l": 330, "r": 70}, xaxis_title="accuracy", showlegend=False,
     )  # fmt: skip
     figure.update_xaxes(rangemode="tozero")
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(autorange="reversed", dtick=1)  # or a low figure leaves names out
     return figure
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -21,6 +22,7 @@ from insightv_core.figures import (
     plot_preference_loss,
     plot_prompt_cost,
     plot_separation,
+    plot_systems,
 )
 from insightv_core.nano.world import REASONING, make_example, reference_chains
 from insightv_core.records import Assessment, Question, Sampling, Step, StepRecord
@@ -286,6 +288,15 @@ def test_figures_follow_their_parameters():
     assert [trace.name for trace in plot_moves({"a": [(1.0, 0.0)]}).data] == ["a, n = 1", "equal"]
     assert list(plot_counts({"x": {"k": 2}, "y": {"m": 1}}, "t").data[1].y) == [0, 1]
     assert list(plot_memory(7).data[0].y)[::2] == [14, 112]
+
+
+def test_every_system_has_its_name_and_the_first_is_grey():
+    guess = estimate([True, False, True, False], 5)
+    reports = [SimpleNamespace(system=name, accuracy=guess, seeds=1, tokens=2.0, difference=None) for name in "abc"]
+    figure = plot_systems(reports)
+    first, *others = figure.data[0].marker.color
+    assert set(others) == {others[0]} and others[0] != first and list(figure.data[0].y) == ["a", "b", "c"]
+    assert figure.layout.yaxis.dtick == 1 and figure.layout.height > plot_systems(reports[:1]).layout.height
 
 
 def test_the_stand_in_server_answers_as_the_model_does():
