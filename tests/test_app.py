@@ -258,7 +258,7 @@ def test_only_the_newest_uploads_are_kept(file):
 
 def make_desk(file, **options) -> tuple[Desk, SlowVLM]:
     vlm = SlowVLM(**options)
-    return Desk(Project(file, load=lambda name: vlm)), vlm
+    return Desk(Project(file, "nano-teacher", load=lambda name: vlm)), vlm
 
 
 def test_chat_streams_the_steps_one_by_one_then_verdict_and_answers(file, store):

@@ -57,7 +57,7 @@ def project(tmp_path_factory):
     with open_store(file) as store:
         for role, name in NAMES.items():
             add_account(store, name, role, PASSWORD)
-    return Project(file, load=lambda name: SlowVLM(pause=0.0))
+    return Project(file, "nano-teacher", load=lambda name: SlowVLM(pause=0.0))
 
 
 @pytest.fixture(scope="module")

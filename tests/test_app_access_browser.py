@@ -31,7 +31,7 @@ def project(tmp_path_factory):
             add_account(store, name, role, PASSWORD)
         store.start_run(RUN, command="insightv generate")
         store.end_run(RUN.id, "stopped")
-    return Project(file, load=lambda name: SlowVLM(pause=0.0))
+    return Project(file, "nano-teacher", load=lambda name: SlowVLM(pause=0.0))
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ def vlm():
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, vlm):
-    return Project(make_project(tmp_path_factory.mktemp("project")), load=lambda name: vlm)
+    return Project(make_project(tmp_path_factory.mktemp("project")), "nano-teacher", load=lambda name: vlm)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ PORT = 7997
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    return Project(tmp_path_factory.mktemp("empty") / "new.db", load=lambda name: SlowVLM(pause=0.0))
+    return Project(tmp_path_factory.mktemp("empty") / "new.db", "nano-teacher", load=lambda name: SlowVLM(pause=0.0))
 
 
 @pytest.fixture(scope="module")

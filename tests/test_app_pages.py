@@ -542,7 +542,7 @@ def test_the_next_action_follows_the_stages(own):
 
 
 def ask(file, question: str = "How many?", **options):
-    desk = Desk(Project(file, load=lambda name: SlowVLM(pause=0.0, **options)))
+    desk = Desk(Project(file, "nano-teacher", load=lambda name: SlowVLM(pause=0.0, **options)))
     with open_store(file) as store:
         picture = next(store.questions(limit=1)).id
     *_, done = desk.ask({"question": question, "picture": picture}, "me")
@@ -565,7 +565,7 @@ def test_a_chat_is_saved_and_opened_again_as_it_was(file, own):
     assert without_edit_tools(again) == without_edit_tools(done) and "<script" not in again
     speakers = [turn.speaker for turn in load_chat(own, chat)[1]]
     assert speakers == ["question", "reasoning agent", "summary agent", "base model"]
-    page = render_chat(Desk(Project(file, load=lambda name: SlowVLM())), chat)
+    page = render_chat(Desk(Project(file, "nano-teacher", load=lambda name: SlowVLM())), chat)
     assert f'data-chat="{chat}"' in page and f'data-forget="{chat}"' in page and ATTACK not in page
 
 
@@ -577,7 +577,7 @@ def test_an_edited_chain_is_kept_with_its_chat_and_can_be_edited_after_a_restart
     assert "The chain is flawed" in visible(judged)
     assert without_edit_tools(render_turn(restore_turn(own, chat))) == without_edit_tools(judged)
     vlm = SlowVLM(pause=0.0)
-    restarted = Desk(Project(file, load=lambda name: vlm))
+    restarted = Desk(Project(file, "nano-teacher", load=lambda name: vlm))
     *_, again = restarted.judge_again({"steps": ["a", "b", "c"], "chat": chat}, "someone else")
     assert "The chain is sound" in visible(again) and "Step 2: Compare: b" in json.dumps(vlm.asked[-1].messages)
     assert [turn.speaker for turn in load_chat(own, chat)[1]].count("editor") == 2
@@ -586,7 +586,7 @@ def test_an_edited_chain_is_kept_with_its_chat_and_can_be_edited_after_a_restart
 
 
 def test_a_chat_that_was_stopped_is_kept_as_far_as_it_came(file, own):
-    desk = Desk(Project(file, load=lambda name: SlowVLM(pause=0.01)))
+    desk = Desk(Project(file, "nano-teacher", load=lambda name: SlowVLM(pause=0.01)))
     shown = desk.ask({"question": "How many?", "picture": next(own.questions(limit=1)).id}, "me")
     next(html for html in shown if html.count("step-title") == 2)
     desk.stop("me")
@@ -598,19 +598,19 @@ def test_a_chat_that_was_stopped_is_kept_as_far_as_it_came(file, own):
 def test_an_upload_becomes_a_picture_of_the_project_when_it_is_asked_about(file, own):
     from test_app import data_address, png_bytes
 
-    desk = Desk(Project(file, load=lambda name: SlowVLM(pause=0.0)))
+    desk = Desk(Project(file, "nano-teacher", load=lambda name: SlowVLM(pause=0.0)))
     taken = desk.take_picture(data_address(png_bytes(format="PNG")))
     *_, done = desk.ask({"question": "Red?", "picture": taken["picture"]}, "me")
     (chat,) = list_chats(own)
     assert image_known(own, chat.image) and own.image_file(chat.image).is_file() and not image_known(own, "0" * 64)
-    other = Desk(Project(file, load=lambda name: SlowVLM(pause=0.0)))
+    other = Desk(Project(file, "nano-teacher", load=lambda name: SlowVLM(pause=0.0)))
     *_, again = other.ask({"question": "Blue?", "picture": f"chat-{chat.id}"}, "you")
     assert 'data-phase="done"' in again and len(list_chats(own)) == 2
 
 
 def test_the_question_of_a_saved_chat_keeps_its_true_answer_when_it_is_asked_again(file, own):
     question = list(own.questions(limit=3))[2]
-    desk = Desk(Project(file, load=lambda name: SlowVLM(pause=0.0)))
+    desk = Desk(Project(file, "nano-teacher", load=lambda name: SlowVLM(pause=0.0)))
     *_, done = desk.ask({"question": question.text, "picture": question.id}, "me")
     assert "truth 2" in visible(done)
     for text, known in ((question.text, True), ("Something else?", False)):
@@ -653,6 +653,6 @@ def test_a_question_that_was_stopped_before_anything_was_said_is_not_kept(file, 
         desk.stop("me")
         return SlowVLM(pause=0.0)
 
-    desk = Desk(Project(file, load=load))
+    desk = Desk(Project(file, "nano-teacher", load=load))
     *_, last = desk.ask({"question": "How many?", "picture": identify("q", 0)}, "me")
     assert 'data-phase="stopped"' in last and "data-chat" not in last and list_chats(own) == []

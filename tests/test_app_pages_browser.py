@@ -35,7 +35,7 @@ def vlm():
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, vlm):
-    return Project(make_worked_project(tmp_path_factory.mktemp("worked")), load=lambda name: vlm)
+    return Project(make_worked_project(tmp_path_factory.mktemp("worked")), "nano-teacher", load=lambda name: vlm)
 
 
 @pytest.fixture(scope="module")
