@@ -139,7 +139,9 @@ class Desk:
         turn.phase = JUDGING
 
         def work(stop: Stopper) -> None:
-            _, agent = self.project.team().load(self.model)
+            team = self.project.team()
+            _, agent = team.load(self.model)
+            turn.models[SUMMARY] = team.names()[1]
             asked_again = [(turn.question, turn.picture, chain)]
             for reply in judge_chains(asked_again, agent, SolveSettings().summary, stop=stop).values():
                 if reply.finish == ERROR:
@@ -158,15 +160,14 @@ class Desk:
 
     def keep(self, turn: Turn, phase: str) -> None:
         """Save a turn that ends in that phase, so that it is there when the page is opened again."""
-        reasoning, summary = self.project.team().names()
-        names = {REASONING: reasoning, SUMMARY: summary, BASE: self.project.base_model}
         with self.project.open() as store:
-            keep_turn(store, turn, phase, names)
+            keep_turn(store, turn, phase)
 
     def answer(self, turn: Turn, stop: Stopper) -> None:
         """Let both agents work step by step, then the base model answer directly."""
         team, asked = self.project.team(), [(turn.question, turn.picture)]
         reasoning, summary = team.load(self.model)
+        turn.models = dict(zip((REASONING, SUMMARY), team.names(), strict=True)) | {BASE: self.project.base_model}
         settings = SolveSettings(GenerateSettings(Sampling((0.0,)), style=team.style))
         turn.phase, turn.started = WRITING, time.perf_counter()
         turn.solution = solve(turn.question, turn.picture, reasoning, summary, settings, listen=turn.hear, stop=stop)

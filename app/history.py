@@ -25,28 +25,28 @@ QUESTION, REASONING, SUMMARY, BASE, EDITOR = "question", "reasoning agent", "sum
 LISTED, SHOWN = 60, 5
 
 
-def keep_turn(store: Store, turn: Turn, phase: str, models: dict[str, str]) -> None:
+def keep_turn(store: Store, turn: Turn, phase: str) -> None:
     """Save a turn that ends in that phase as a chat of its own, or what was added to one that is saved already.
 
-    `models` names the model behind each speaker. A turn that was stopped before anything was said is not kept.
+    A turn that was stopped before anything was said is not kept.
     """
     if turn.chat is not None:
-        add_turns(store, turn.chat, describe_edit(turn, models))
+        add_turns(store, turn.chat, describe_edit(turn))
     elif turn.replies:
         image = turn.question.image or add_image(store, store_image(turn.picture, store.folder / "images"))
         chat = uuid.uuid4().hex[:20]
-        add_chat(store, chat, turn.question.text, image, describe(turn, phase == STOPPED, models))
+        add_chat(store, chat, turn.question.text, image, describe(turn, phase == STOPPED))
         turn.chat, turn.image = chat, image
 
 
-def describe(turn: Turn, stopped: bool, models: dict[str, str]) -> list[ChatTurn]:
+def describe(turn: Turn, stopped: bool) -> list[ChatTurn]:
     """Return a turn as what was said, by whom."""
     asked = {"question": asdict(turn.question), "stopped": stopped}
     said = [ChatTurn(QUESTION, turn.question.text, asked)]
     replies = [reply for _, reply in sorted(turn.replies.items())]
     solution = turn.solution
     steps = solution.steps if solution else read_steps([text for text, _, _ in replies])
-    details: dict = {"model": models[REASONING], "replies": replies, "solved": solution is not None}
+    details: dict = {"model": turn.models[REASONING], "replies": replies, "solved": solution is not None}
     if solution:
         details |= {
             name: getattr(solution, name)
@@ -56,17 +56,19 @@ def describe(turn: Turn, stopped: bool, models: dict[str, str]) -> list[ChatTurn
     if solution:
         names = ("verdict", "answer", "problem", "summary_tokens", "summary_seconds")
         costs = {name: getattr(solution, name) for name in names}
-        said.append(ChatTurn(SUMMARY, solution.summary_raw, {"model": models[SUMMARY], **costs}))
+        said.append(ChatTurn(SUMMARY, solution.summary_raw, {"model": turn.models[SUMMARY], **costs}))
     if turn.direct:
-        said.append(ChatTurn(BASE, turn.direct.text, {"model": models[BASE], **cost_of(turn.direct)}))
+        said.append(ChatTurn(BASE, turn.direct.text, {"model": turn.models[BASE], **cost_of(turn.direct)}))
     return said
 
 
-def describe_edit(turn: Turn, models: dict[str, str]) -> list[ChatTurn]:
+def describe_edit(turn: Turn) -> list[ChatTurn]:
     """Return what somebody made of the chain, and what the summary agent said of that."""
     said = [ChatTurn(EDITOR, write_steps(turn.steps), {"edited": list(turn.edited)})]
     if turn.again_reply:
-        said.append(ChatTurn(SUMMARY, turn.again_reply.text, {"model": models[SUMMARY], **cost_of(turn.again_reply)}))
+        said.append(
+            ChatTurn(SUMMARY, turn.again_reply.text, {"model": turn.models[SUMMARY], **cost_of(turn.again_reply)})
+        )
     return said
 
 

@@ -39,6 +39,7 @@ class Turn:
     steps: tuple[Step, ...] = ()
     again: SummaryReply | Unparsed | None = None
     again_reply: Reply | None = None
+    models: dict[str, str] = field(default_factory=dict)  # who spoke, by speaker
     chat: str | None = None  # where it is saved
     image: str | None = None  # the picture's sha256 once it is stored
 

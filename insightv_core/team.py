@@ -11,7 +11,7 @@ from insightv_core.generate import CHAIN, PROGRESSIVE
 from insightv_core.nano.model import MODELS_FOLDER
 from insightv_core.store import Store
 from insightv_core.store.training import list_adapters
-from insightv_core.train.adapters import BASE_FILE, locate
+from insightv_core.train.adapters import BASE_FILE, locate, read_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,14 +53,14 @@ class Team:
 def find_team(store: Store | None) -> Team:
     """Return the newest trained agents of a project that share a base, else the trained ones of nano, else its teacher.
 
-    Adapters whose folders are gone are passed over.
+    Adapters whose folders are gone, or whose base is gone or has other weights by now, are passed over.
     """
     if store is not None:
-        newest = [[folder for row in list_adapters(store, role) if (folder := locate(store, row))] for role in ROLES]
-        for reason in newest[0]:
-            for summary in newest[1]:
-                if read_base(reason) == read_base(summary):
-                    return team_of(reason, summary, f"trained in {store.file.name}")
+        newest = [[(row["base"], locate(store, row)) for row in list_adapters(store, role)] for role in ROLES]
+        for base, reason in newest[0]:
+            summary = next((folder for other, folder in newest[1] if folder and other == base), None)
+            if reason and summary and fits(reason, base):
+                return team_of(reason, summary, f"trained in {store.file.name}")
     reason, summary = (MODELS_FOLDER / f"nano-{role}" for role in ROLES)
     if reason.is_dir() and summary.is_dir():
         return team_of(reason, summary, "nano's own agents")
@@ -71,6 +71,14 @@ def team_of(reason: Path, summary: Path, origin: str) -> Team:
     """Return the team of two adapters of one base."""
     base = read_base(reason)
     return Team(base, str(reason), base, str(summary), origin)
+
+
+def fits(adapter: Path, fingerprint: str) -> bool:
+    """Tell whether the base that an adapter names has the weights that it was trained on."""
+    try:
+        return read_version(read_base(adapter)).fingerprint == fingerprint
+    except UserError:
+        return False
 
 
 def read_base(adapter: Path) -> str:

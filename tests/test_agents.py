@@ -188,6 +188,8 @@ def test_chat_takes_the_agents_that_the_project_trained(scripted_team, monkeypat
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
     loaded = []
     monkeypatch.setattr("insightv_core.vlm.loading.load_vlm", lambda name, **_: loaded.append(name) or scripted_team)
+    weights = {f"model-{base}": base for base in "xyz"}
+    monkeypatch.setattr("insightv_core.team.read_version", lambda name: ModelVersion(name, weights[name]))
     with open_store(tmp_path / "own.db", create=True) as store:
         made = [("reason-old", "x"), ("summary-1", "y"), ("reason-1", "y"), ("reason-new", "z")]
         for number, (name, base) in enumerate(made):
@@ -205,8 +207,11 @@ def test_chat_takes_the_agents_that_the_project_trained(scripted_team, monkeypat
     assert "nano-teacher in both roles" in capsys.readouterr().err
     monkeypatch.setenv("INSIGHTV_PROJECT", str(tmp_path / "own.db"))
     assert main(command) == 0 and loaded[3:] == ["model-y"]
-    (tmp_path / "summary-1").rename(tmp_path / "gone")
+    weights["model-y"] = "trained on since"
     assert main(command) == 0 and loaded[4:] == ["nano-teacher"]
+    weights["model-y"] = "y"
+    (tmp_path / "summary-1").rename(tmp_path / "gone")
+    assert main(command) == 0 and loaded[5:] == ["nano-teacher"]
     (tmp_path / "reason-1" / "base.json").write_text("{}")
     assert main([*command, "--adapter", str(tmp_path / "reason-1")]) == 1
     assert "does not say which model" in capsys.readouterr().err

@@ -366,7 +366,8 @@ def test_steps_of_a_chain_in_one_reply_show_while_it_is_written():
     assert "It is two." in shown[2] and [done for _, done, _ in turn.replies.values()] == [True, True]
 
 
-def test_the_chat_names_the_agents_that_the_project_trained(tmp_path):
+def test_the_chat_names_the_agents_that_the_project_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr("insightv_core.team.read_version", lambda name: ModelVersion(name, "b"))
     with open_store(tmp_path / "own.db", create=True) as store:
         for name in ("reason-1", "summary-1"):
             (tmp_path / name).mkdir()

@@ -1,13 +1,11 @@
 """Logging in, and what each role finds on the pages, in a real browser."""
 
-import os
 import re
 
 import pytest
 from app_project import SlowVLM
-from conftest import IN_BROWSER, NARROW, PATIENCE, WIDE, open_page
+from conftest import IN_BROWSER, open_page
 from review_project import build_project
-from test_app_pages_browser import WCAG
 
 from app.main import serve
 from app.pages import Project
@@ -115,21 +113,8 @@ def test_a_login_that_is_over_leads_back_to_the_login(page, address, project):
     assert page.url.endswith("/login?tab=results")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_the_login_and_what_is_withheld_are_accessible_and_fit(chromium, address, size, scheme, tmp_path):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    context = chromium.new_context(viewport=size, color_scheme=scheme)
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    kept = os.environ.get("INSIGHTV_SCREENSHOTS", str(tmp_path))
-
-    def look(name: str) -> None:
-        page.screenshot(path=f"{kept}/{name}-{size['width']}-{scheme}.png")
-        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], name
-        found = axe.run(page, options={"runOnly": WCAG}).response["violations"]
-        assert not found, [(each["id"], each["nodes"][0]["html"][:160]) for each in found]
-
+def test_the_login_and_what_is_withheld_are_accessible_and_fit(looked_at, address):
+    page, look = looked_at
     enter(page, address, "Zoe", "wrong horse")
     page.locator(".problem").wait_for()
     look("login")
@@ -137,6 +122,4 @@ def test_the_login_and_what_is_withheld_are_accessible_and_fit(chromium, address
     page.locator("[data-action=go_on][disabled]").wait_for()
     look("withheld")
     open_page(page, f"{address}?tab=chat", ".chat")
-    page.wait_for_load_state("networkidle")
     look("chat-viewer")
-    context.close()

@@ -1,12 +1,9 @@
 """An empty project filled and set to work in a real browser: upload, columns, import, and a stage from its form."""
 
-import os
-
 import pytest
 from app_project import SlowVLM
-from conftest import IN_BROWSER, NARROW, PATIENCE, WIDE, open_page
+from conftest import IN_BROWSER, open_page
 from test_app_import import bundle, data_picture, packed, rows, table
-from test_app_pages_browser import WCAG
 
 from app.main import serve
 from app.pages import Project
@@ -77,23 +74,9 @@ def pictures(count: int) -> dict[str, bytes]:
     return {f"pictures/{number}.png": data_picture(number) for number in range(count)}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_every_state_of_an_import_and_a_start_is_accessible_and_fits(chromium, address, size, scheme, tmp_path):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    context = chromium.new_context(viewport=size, color_scheme=scheme)
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    kept = os.environ.get("INSIGHTV_SCREENSHOTS", str(tmp_path))
+def test_every_state_of_an_import_and_a_start_is_accessible_and_fits(looked_at, address, tmp_path):
+    page, look = looked_at
     view = page.locator("#page-import .view")
-
-    def look(name: str) -> None:
-        page.wait_for_load_state("networkidle")
-        page.screenshot(path=f"{kept}/{name}-{size['width']}-{scheme}.png")
-        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], name
-        found = axe.run(page, options={"runOnly": WCAG}).response["violations"]
-        assert not found, [(each["id"], each["nodes"][0]["html"][:160]) for each in found]
-
     open_page(page, f"{address}?tab=import")
     view.locator(".bring").wait_for()
     look("import")
@@ -109,4 +92,3 @@ def test_every_state_of_an_import_and_a_start_is_accessible_and_fits(chromium, a
     open_page(page, f"{address}?tab=runs&start=generate")
     page.locator("#page-runs .run-command").wait_for()
     look("start")
-    context.close()

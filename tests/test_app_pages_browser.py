@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 from app_project import SlowVLM
-from conftest import IN_BROWSER, NARROW, PATIENCE, WIDE, open_page
+from conftest import IN_BROWSER, NARROW, PATIENCE, WCAG, WIDE, open_page
 from pages_project import CURATING, PAIRS, SECOND, make_worked_project, start_running
 from test_app_browser import questions_of
 from test_app_pages import wait_for
@@ -25,7 +25,6 @@ from insightv_core.store.training import add_metrics
 
 pytestmark = IN_BROWSER
 PORT = 7989
-WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
 @pytest.fixture(scope="module")

@@ -261,14 +261,20 @@ def test_a_step_of_blank_pictures_alone_has_a_gradient_of_zero(settings, tokeniz
     )
 
 
-def test_pointing_counts_the_attention_on_what_has_to_be_said(settings, tokenizer, item, monkeypatch):
-    monkeypatch.setattr(steps, "POINTING_KINDS", ("direct",))
-    monkeypatch.setattr(steps, "POINTING_LAYER", -1)
+def make_looking_model(tokenizer):
+    """Return a model whose attention can be read, and differs from place to place."""
     model = nano.build_model(tokenizer)
     model.set_attn_implementation("eager")
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(4 if weight.ndim > 1 else 1)
+    return model
+
+
+def test_pointing_counts_the_attention_on_what_has_to_be_said(settings, tokenizer, item, monkeypatch):
+    monkeypatch.setattr(steps, "POINTING_KINDS", ("direct",))
+    monkeypatch.setattr(steps, "POINTING_LAYER", -1)
+    model = make_looking_model(tokenizer)
     _, lessons = steps.add_gradients(model, item, training._autocast(settings))
     processor, expected = nano.build_processor(tokenizer), []
     for index in range(3):  # scene 3 is blank
@@ -308,11 +314,7 @@ def test_a_question_is_looked_up_where_it_last_names_a_thing(settings, tokenizer
     behind = tokenizer.decode(batch.ids.flatten()[batch.asked_at[0] + 1 :][:8])
     assert behind.startswith(" one now")
 
-    model = nano.build_model(tokenizer)
-    model.set_attn_implementation("eager")
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.mul_(4 if weight.ndim > 1 else 1)
+    model = make_looking_model(tokenizer)
     _, lessons = steps.add_gradients(model, data, training._autocast(settings))
     text = tokenizer.apply_chat_template(talks[0].messages, tokenize=False)
     inputs = nano.build_processor(tokenizer)(text=[text], images=[draw(scene.scene, None)], return_tensors="pt")

@@ -1,11 +1,10 @@
 """`insightv app`: the app in the browser."""
 
 import argparse
-import os
 from pathlib import Path
 
 from insightv_core.commands.common import add_command, positive
-from insightv_core.store import DEFAULT_PROJECT
+from insightv_core.store import DEFAULT_PROJECT, project_file
 
 
 def add_app_command(commands) -> None:
@@ -43,9 +42,8 @@ def run_app(options: argparse.Namespace) -> int:
     from app.main import serve
     from app.pages import Project
 
-    file = options.project or Path(os.environ.get("INSIGHTV_PROJECT") or DEFAULT_PROJECT)
     serve(
-        Project(file, options.model, options.base_model), host=options.host, port=options.port,
+        Project(project_file(options.project), options.model, options.base_model), host=options.host, port=options.port,
         open_to_all=options.open_to_all, browser=not options.no_browser,
     )  # fmt: skip
     return 0

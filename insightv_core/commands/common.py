@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from insightv_core.errors import UserError
 from insightv_core.generate import CHAIN, PROGRESSIVE
-from insightv_core.store import DEFAULT_PROJECT, Store, open_store
+from insightv_core.store import DEFAULT_PROJECT, Store, open_store, project_file
 from insightv_core.team import STRONG, Team, find_team, read_base
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def choose_team(options: argparse.Namespace) -> Team:
     if any((options.model, options.adapter, options.summary_model, options.summary_adapter)):
         own = options.model or (read_base(Path(options.adapter)) if options.adapter else STRONG)
         return Team(own, options.adapter, options.summary_model or own, options.summary_adapter, "as named")
-    file = options.project or Path(os.environ.get("INSIGHTV_PROJECT") or DEFAULT_PROJECT)
+    file = project_file(options.project)
     if options.project is None and not file.exists():
         return find_team(None)
     with open_store(file) as store:

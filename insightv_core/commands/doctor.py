@@ -1,13 +1,11 @@
 """`insightv doctor`: is this machine ready, and what to mend where it is not."""
 
 import argparse
-import os
 from dataclasses import asdict
-from pathlib import Path
 
 from insightv_core.commands.common import add_command, add_project_options, print_result
 from insightv_core.doctor import BAD, GOOD, NOTE, Finding, examine
-from insightv_core.store import DEFAULT_PROJECT
+from insightv_core.store import project_file
 
 SIGNS = {GOOD: "✓", NOTE: "–", BAD: "✕"}
 
@@ -23,7 +21,7 @@ def add_doctor_command(commands) -> None:
 
 def run_doctor(options: argparse.Namespace) -> int:
     """Print what was found; the exit status is 1 where something must be mended."""
-    project = Path(options.project or os.environ.get("INSIGHTV_PROJECT") or DEFAULT_PROJECT)
+    project = project_file(options.project)
     findings = []
     for finding in examine(project):
         findings.append(finding)

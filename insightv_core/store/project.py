@@ -374,12 +374,17 @@ def read_path(row: dict, turns: Sequence[StepRecord]) -> Path:
     )  # fmt: skip
 
 
+def project_file(file: str | FilePath | None = None) -> FilePath:
+    """Return the project file that is meant: the given one, else that of `INSIGHTV_PROJECT`, else data/insightv.db."""
+    return FilePath(file or os.environ.get("INSIGHTV_PROJECT") or DEFAULT_PROJECT)
+
+
 def open_store(file: str | FilePath | None = None, *, create: bool = False) -> Store:
-    """Open a project file, by default `INSIGHTV_PROJECT` or data/insightv.db, and bring its schema up to date.
+    """Open the project file that `project_file` finds, and bring its schema up to date.
 
     Raises `UserError` when it does not exist (unless `create`), is no project file, damaged, or cannot be written.
     """
-    file = FilePath(file or os.environ.get("INSIGHTV_PROJECT") or DEFAULT_PROJECT)
+    file = project_file(file)
     try:
         if not file.exists() and not create:
             raise UserError(f"no project file at {file}: start one with `insightv import data/demo --project {file}`")

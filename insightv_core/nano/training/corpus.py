@@ -34,7 +34,7 @@ TEACHER_SLIPS = 0.15
 BLANK_SHARE = 0.02
 MAX_JUDGED_PATHS = 8
 JUDGED_WEIGHTS = (3, 3, 3, 3, 3, 2, 2, 3)  # of one to eight paths in a pass
-MOST_CHECKS = 12  # comparisons in a row; with one at a time, what equal means is not found out in 6,000 of them
+MOST_CHECKS = 12  # comparisons in a row: 6,000 in all were too few to find out what equal means
 MORE_QUESTIONS = 7  # looks at one picture beside the first: its encoding costs the most
 GIVEN = ("{}", "{}.", "The answer is {}.", "It is {}", "{} in all", "answer: {}", "So we get {}.")
 # Kinds of conversation and their weights. Text kinds come with no picture.
