@@ -8,7 +8,7 @@ import pytest
 from insightv_core import prompts
 from insightv_core.nano.training import corpus
 from insightv_core.nano.training.corpus import MIXES, TEACHER_SLIPS, plan_lesson, score_path, training_scene
-from insightv_core.nano.world import make_example, split_of
+from insightv_core.nano.world import FAMILIES, make_example, split_of
 from insightv_core.parse import Unparsed, parse_answer, parse_step, parse_summary, parse_verdicts
 
 
@@ -109,3 +109,13 @@ def test_scores_rank_sound_over_flawed_over_wrong():
 def test_blank_pictures_come_with_direct_questions_only():
     blank = [scene for scene in (training_scene("base", 0, index, 0.9) for index in range(600)) if scene.blank]
     assert blank and all(talk.kind == "direct" for scene in blank for talk in scene.conversations)
+
+
+def test_training_asks_in_more_words_and_never_in_those_of_the_evaluation():
+    for family, wordings in corpus.MORE_WORDINGS.items():
+        known = FAMILIES[family]
+        assert known.perception and not set(wordings) & {*known.phrasings, *known.held_out}
+    asked = {text_of(m) for talk in talks("base", 600) for m in talk.messages if m["role"] == "user"}
+    for said in ("What is written over the chart?", "What does the title say?"):
+        assert any(text.startswith(said) for text in asked)
+    assert not any(text.startswith(FAMILIES["title_word"].held_out) for text in asked)

@@ -224,7 +224,7 @@ def run_demo(options: argparse.Namespace) -> int:
 
 
 def add_pretrain(actions) -> None:
-    from insightv_core.nano.training.pretrain import add_arguments
+    from insightv_core.nano.training.settings import add_arguments
 
     parser = add_command(
         actions, "pretrain", run_pretrain, "train the tower, nano-base or nano-teacher; the same command continues",
@@ -235,7 +235,8 @@ def add_pretrain(actions) -> None:
 
 def run_pretrain(options: argparse.Namespace) -> int:
     """Train a model, then say where it is."""
-    from insightv_core.nano.training.pretrain import pretrain, settings_from
+    from insightv_core.nano.training.pretrain import pretrain
+    from insightv_core.nano.training.settings import settings_from
 
     result = pretrain(settings_from(options))
     if result.model_folder is None:
