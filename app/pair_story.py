@@ -13,6 +13,7 @@ from insightv_core.store.margins import PairMargin, find_pair, margins_of
 REASONS = {
     "answer": "The chosen chain has the right answer, the rejected one a wrong answer.",
     "score": "Both answers are right; the judge scores the chosen chain higher.",
+    "judge": "The judge scores the chosen chain higher; whether answers are right did not count.",
     "human": "Reviewers prefer the chosen chain.",
 }
 

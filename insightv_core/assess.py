@@ -62,7 +62,9 @@ class AssessSettings:
     A question with more than `paths_per_call` paths takes several calls of about equal size; 8 is what `generate` makes
     unless told otherwise, so that a question mostly takes one. The first of the `tries` is at `temperature`, the others
     at `retry_temperature`, as the same draw would fail again; `constrain` says when replies are held to the JSON form
-    by a grammar: "always", on a "retry" only, or "never". `seed` decides the order of the paths and every draw.
+    by a grammar: "always", on a "retry" only, or "never". `seed` decides the order of the paths and every draw. A
+    `blind` judge is not told the correct answer, as where preferences come of a model's word alone (RLAIF); what the
+    answer filter says stays as it is.
     """
 
     mode: str = SINGLE
@@ -75,6 +77,7 @@ class AssessSettings:
     max_tokens: int = 2048
     constrain: str = RETRY
     seed: int = 0
+    blind: bool = False
 
     @property
     def sampling(self) -> Sampling:
@@ -137,6 +140,8 @@ def name_run(model: ModelVersion | None, settings: AssessSettings) -> Run:
         model, described = None, {"mode": RULES}
     else:
         described = asdict(settings) | ({"paths_per_call": 1} if settings.mode == POINTWISE else {})
+        if not settings.blind:  # runs keep the names that they had before there were blind judges
+            del described["blind"]
     run = identify("assess", model.fingerprint if model else None, prompts.PROMPT_VERSION, described)
     return Run(run, "assess", model, prompts.PROMPT_VERSION, described, __version__)
 
@@ -377,7 +382,11 @@ def make_talk(request: Request, settings: AssessSettings, image_file: Callable[[
     held = settings.constrain == ALWAYS or (settings.constrain == RETRY and request.attempt > 0)
     return Talk(
         key=request.key,
-        messages=ask_same(question, request.paths[0].answer or "") if checking else ask_scores(question, request.paths),
+        messages=(
+            ask_same(question, request.paths[0].answer or "")
+            if checking
+            else ask_scores(question, request.paths, blind=settings.blind)
+        ),
         images=() if checking else (image_file(question.image),),
         samples=(request.attempt,),
         schema=(lambda replies: choose_schema(request)) if held else None,

@@ -40,10 +40,13 @@ CONTROLS = (
 # -- what is shown -----------------------------------------------------------------------------------------------------
 
 
-def ask_scores(question: Question, paths: Sequence[Path]) -> list[dict]:
-    """Return the messages that ask for scores of a question's paths, numbered from 1 in the order given."""
+def ask_scores(question: Question, paths: Sequence[Path], *, blind: bool = False) -> list[dict]:
+    """Return the messages that ask for scores of a question's paths, numbered from 1 in the order given.
+
+    A blind judge is not told the correct answer.
+    """
     shown = [(flatten_steps(path.steps), flatten(path.answer or "")) for path in paths]
-    return prompts.judge(prompts.write_question(question), question.answer, shown)
+    return prompts.judge(prompts.write_question(question), None if blind else question.answer, shown)
 
 
 def ask_same(question: Question, answer: str) -> list[dict]:

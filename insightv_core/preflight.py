@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from insightv_core import prompts
 from insightv_core.answers import CORRECT
-from insightv_core.curate.pairs import BY_REVIEW
+from insightv_core.curate.pairs import BY_JUDGE, BY_REVIEW
 from insightv_core.curate.rows import TrainingRow, training_rows
 from insightv_core.curate.sets import OPTIMAL, REASON
 from insightv_core.errors import UserError
@@ -141,8 +141,11 @@ class Checker:
 
     @staticmethod
     def _must_be_right(row: TrainingRow) -> bool:
-        """Tell whether the row teaches to reason as its path does; reviewers may prefer one of two wrong ones."""
-        return row.kind in (REASON, OPTIMAL) or (row.rejected is not None and row.reason != BY_REVIEW)
+        """Tell whether the row teaches to reason as its path does.
+
+        Of two wrong paths reviewers may prefer one, and so may a judge that does not know the truth.
+        """
+        return row.kind in (REASON, OPTIMAL) or (row.rejected is not None and row.reason not in (BY_REVIEW, BY_JUDGE))
 
     def _measure(self, row: TrainingRow, replies: list[str]) -> tuple[str, str] | None:
         asked = self.processor.apply_chat_template(list(row.prompt), add_generation_prompt=True, tokenize=False)

@@ -67,6 +67,7 @@ CHECK = (
 )
 DESCRIBED = "The image is given in words:"
 TRUTH = "Correct answer:"
+UNKNOWN = "not known, go by the image alone"
 GIVEN = "Given answer:"
 TRUNCATED = "The reasoning breaks off here."
 NO_CHAIN = "No step of the reasoning could be read."
@@ -123,13 +124,17 @@ def summarize(question: str, chain: str, *, described: str | None = None) -> lis
 
 
 def judge(
-    question: str, truth: str, paths: Sequence[tuple[Sequence[Step], str]], *, described: str | None = None
+    question: str, truth: str | None, paths: Sequence[tuple[Sequence[Step], str]], *, described: str | None = None
 ) -> list[Message]:
-    """Return the judge's messages for (steps, answer) paths of one question, numbered from 1 in the order given."""
+    """Return the judge's messages for (steps, answer) paths of one question, numbered from 1 in the order given.
+
+    A judge that is to be blind gets None for the truth.
+    """
     listed = "\n".join(
         f"Path {n}:\n{format_chain(steps)}\nAnswer: {answer}" for n, (steps, answer) in enumerate(paths, 1)
     )
-    return ask(question, f"{JUDGE}\n{TRUTH} {truth}\n{listed}", described=described)
+    known = UNKNOWN if truth is None else truth
+    return ask(question, f"{JUDGE}\n{TRUTH} {known}\n{listed}", described=described)
 
 
 def check(question: str, truth: str, given: str) -> list[Message]:

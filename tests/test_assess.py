@@ -115,6 +115,26 @@ def test_all_paths_of_a_question_are_scored_in_one_call_and_matched_whatever_the
     assert len(orders) == 4
 
 
+def test_a_blind_judge_is_not_told_the_correct_answer_and_has_a_run_of_its_own():
+    question = make_question(answer="4711")
+    paths = [make_path(question, 0, answer="4711"), make_path(question, 1, answer="9")]
+    told: list[str] = []
+
+    def judge(talk, sample):
+        told.append(prompt_of(talk))
+        return [json.dumps({"paths": [{"id": n, "steps": ["sound"] * 2, "score": 50 + n} for n in (1, 2)]})]
+
+    for blind in (False, True):
+        found = run_assess([(question, paths)], judge, blind=blind)[0]
+        assert [found[path.id].outcome for path in paths] == ["correct", "wrong"]
+        assert all(found[path.id].score for path in paths)
+    assert f"{prompts.TRUTH} 4711\n" in told[0] and f"{prompts.TRUTH} {prompts.UNKNOWN}\n" in told[1]
+    assert told[0].count("4711") - told[1].count("4711") == 1  # what a path answers is still there
+    version = ModelVersion("judge", "judge")
+    seeing, blind = (name_run(version, AssessSettings(blind=blind)) for blind in (False, True))
+    assert seeing.id != blind.id and "blind" not in seeing.settings and blind.settings["blind"]
+
+
 def test_the_judge_sees_question_truth_steps_and_answers_in_the_layout_that_it_knows():
     question = make_question()
     paths = [make_path(question, 0), make_path(question, 1, answer="5")]

@@ -270,6 +270,28 @@ def test_a_question_without_a_pair_says_why(found, reason):
     assert curated(found).left_out["pairs"] == {reason: 1}
 
 
+def test_pairs_by_score_alone_take_no_notice_of_answers():
+    found = [candidate("a", "wrong", 90), candidate("b", "correct", 30), candidate("c", None, 60)]
+    (pair,) = curated(found, pairs_by="score").pairs
+    assert (pair.chosen, pair.rejected, pair.reason, pair.margin) == ("a", "b", "judge", 60.0)
+    both = curated(found, pairs_by="score", pairs_per_question=3).pairs
+    assert {(each.chosen, each.rejected) for each in both} == {("a", "b"), ("c", "b"), ("a", "c")}
+    assert not curated([candidate("a", "correct", None), candidate("b", "wrong", 9)], pairs_by="score").pairs
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        ([candidate("a", score=None), candidate("b", "wrong", None)], "no complete path with a score"),
+        ([candidate("a", score=90)], "fewer than two different chains of a run with a score"),
+        ([candidate("a", score=39), candidate("b", score=1)], "all score below 40"),
+        ([candidate("a", score=90), candidate("b", "wrong", 75)], "scores less than 20 apart"),
+    ],
+)
+def test_a_question_without_a_pair_by_score_says_why(found, reason):
+    assert curated(found, pairs_by="score").left_out["pairs"] == {reason: 1}
+
+
 def test_step_pairs_part_at_the_first_flawed_step():
     good = candidate("a", score=90, chain=("look", "add", "answer"), verdicts=("sound",) * 3)
     slip = candidate("b", "wrong", 20, chain=("look", "take", "answer 2"), verdicts=("sound", "flawed", "flawed"))

@@ -26,7 +26,7 @@ from insightv_core.store import open_store
 from insightv_core.store.curation import load_rows, save_curation
 from insightv_core.store.evaluations import list_evaluations, load_answers, load_reports
 from insightv_core.study.claims import FAILED, HELD, MISSING, OPEN, Expectation, settle
-from insightv_core.study.jobs import REASONING, name_share
+from insightv_core.study.jobs import BY_SCORES, REASONING, name_share
 from insightv_core.study.progress import Meter
 from insightv_core.study.results import build_results
 from insightv_core.study.run import run_study
@@ -95,6 +95,7 @@ def trainers(monkeypatch):
         return SimpleNamespace(folder=f"{role}-{settings.seed}")
 
     def run_rounds(store, model, adapter, settings, *, quiet):
+        asked.append((settings.judge, settings.assess.blind, settings.curate.pairs_by))
         raise UserError("no pairs among 8 paths")
 
     def watch_steps(shop, rows):  # without the trainer's library, which takes seconds to load
@@ -158,7 +159,9 @@ def test_every_system_answers_and_chains_are_written_once(project, trainers):
     vlm = Actor()
     run, whole, results = run_it(project, vlm)
     trained = (REASON_SET, SUMMARY_SET, DIRECT_SET, MULTI_TURN_SET, share_set(0.5))
-    assert whole and sorted(trainers) == sorted((name, 0) for name in trained)
+    feedback = [(None, False, "answer"), ("nano-teacher", True, "score")]
+    assert whole and sorted(each for each in trainers if len(each) == 2) == sorted((name, 0) for name in trained)
+    assert [each for each in trainers if len(each) == 3] == feedback
     names = [each["name"] for each in results["systems"] if each["benchmark"] == REASONING]
     assert names[0] == BASE and {BOTH, COPIED, EXCHANGED, ONE_MODEL, MULTI_TURN, name_share(0.5)} <= set(names)
     assert all(each["n"] == (9 if each["benchmark"] == REASONING else 3) for each in results["systems"])
@@ -166,7 +169,10 @@ def test_every_system_answers_and_chains_are_written_once(project, trainers):
     assert vlm.adapters.count(f"{REASON_SET}-0") == 9 + 3 + 2 * 9 + 2 * 9  # chains, perception, two controls, samples
     # Saved: a chain for both agents and for the exchanged chain, and the samples that best-of-N reads.
     assert results["calls"] == {"made": len(vlm.adapters), "saved": 9 + 3 + 9 + 2 * 9}
-    assert results["left_out"] == {f"{BOTH}, DPO round 1": "round 1 of DPO: no pairs among 8 paths"}
+    assert results["left_out"] == {
+        f"{BOTH}, DPO round 1": "round 1 of DPO: no pairs among 8 paths",
+        BY_SCORES: "DPO on a blind judge's scores: no pairs among 8 paths",
+    }
     with open_store(project) as store:
         copied = {each.item: each for each in load_answers(store, run, REASONING, COPIED)}
         for each in load_answers(store, run, REASONING, EXCHANGED):

@@ -69,6 +69,10 @@ def add_assess_command(commands) -> None:
         "--paths-per-call", type=positive, default=defaults.paths_per_call, metavar="N",
         help="paths that are judged together; more are split evenly (%(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--blind", action="store_true", help="do not tell the judge the correct answer, as in RLAIF; the answer filter "
+        "still knows it",
+    )  # fmt: skip
     parser.add_argument("--tries", type=positive, default=defaults.tries, help="tries for a call (%(default)s)")
     parser.add_argument("--temperature", type=float, default=defaults.temperature, help="of first tries (%(default)s)")
     parser.add_argument(
@@ -96,6 +100,7 @@ def read_settings(options: argparse.Namespace) -> AssessSettings:
     return AssessSettings(
         options.mode, options.judged, options.paths_per_call, options.tries, options.temperature,
         options.retry_temperature, max_tokens=options.max_tokens, constrain=options.constrain, seed=options.seed,
+        blind=options.blind,
     )  # fmt: skip
 
 

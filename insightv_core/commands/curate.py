@@ -15,6 +15,7 @@ from insightv_core.commands.common import (
     progress_bar,
 )
 from insightv_core.curate import PAIRS, REASON_SET, SETS, SUMMARY_SET, CurateSettings, Curation, curate, name_run
+from insightv_core.curate.settings import PAIRS_BY
 from insightv_core.errors import UserError
 from insightv_core.export import FORMATS, LAYOUTS, export_set
 from insightv_core.preflight import Refusal, check_set, load_processor
@@ -24,7 +25,7 @@ from insightv_core.store.curation import (
     assessed_questions,
     count_rows,
     describe_inputs,
-    find_curation,
+    find_set_run,
     find_stage_run,
     load_edits,
     load_preferences,
@@ -70,6 +71,11 @@ def add_curate_command(commands) -> None:
         "--allow-flawed-steps", dest="sound_steps", action="store_false",
         help="imitate by the score alone as in the paper, even where the judge calls a step flawed",
     )  # fmt: skip
+    parser.add_argument(
+        "--pairs-by", choices=PAIRS_BY, default=defaults.pairs_by,
+        help="prefer right answers, then higher scores, or go by the judge's score alone as in RLAIF, which wants "
+        "`insightv assess --blind` (%(default)s)",
+    )  # fmt: skip
     parser.add_argument("--check", action="store_true", help="name the rows that training would refuse")
     parser.add_argument("--exclude", action="store_true", help="check, and leave those rows out for their reason")
     parser.add_argument(
@@ -90,7 +96,10 @@ def add_export_command(commands) -> None:
     parser.add_argument("--set", dest="name", choices=SETS, required=True, help="what to export")
     parser.add_argument("--format", choices=FORMATS, required=True, help="layout of the folder")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to write, new or empty")
-    parser.add_argument("--run", dest="run_id", metavar="RUN", help="run of `curate` (the newest)")
+    parser.add_argument(
+        "--run", dest="run_id", metavar="RUN",
+        help="run of `curate` (the newest), or for pairs a run that paired the paths of a round of `dpo`",
+    )  # fmt: skip
     parser.add_argument(
         "--layout", choices=LAYOUTS, default=LAYOUTS[0],
         help="question and reply apart, so that the reply alone is learned, or as one conversation (%(default)s)",
@@ -223,7 +232,7 @@ def write_refusals(result: dict) -> list[str]:
 def run_export(options: argparse.Namespace) -> int:
     """Write a set to a folder and say what is in it."""
     with open_project(options) as store:
-        run = find_curation(store, options.run_id)
+        run = find_set_run(store, options.name, options.run_id)
         manifest = export_set(store, run.id, options.name, options.format, options.out, layout=options.layout)
         words = (
             f"{manifest['rows']} rows of {options.name}, run {run.id[:8]}, in {options.out} ({options.format}); "

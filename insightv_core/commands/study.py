@@ -20,6 +20,8 @@ from insightv_core.study.results import build_results
 from insightv_core.study.settings import QUICK, StudySettings
 from insightv_core.study.writing import load_all, write_folder, write_summary
 
+NOBODY = "none"
+
 
 def add_study_command(commands) -> None:
     """Add `insightv study`."""
@@ -38,6 +40,10 @@ def add_study_command(commands) -> None:
     parser.add_argument("--epochs", type=float, help=f"of every agent ({whole.epochs:g}, quick {QUICK.epochs:g})")
     parser.add_argument("--learning-rate", type=float, help=f"of every agent ({whole.learning_rate:g})")
     parser.add_argument("--rounds", type=none_or_more, help=f"of DPO ({whole.rounds}, quick {QUICK.rounds})")
+    parser.add_argument(
+        "--judge", metavar="MODEL", help="scores paths without the correct answer, for DPO on its word alone, or "
+        f"{NOBODY} ({whole.judge})",
+    )  # fmt: skip
     parser.add_argument("--samples", type=positive, help=f"of majority and best-of-N ({whole.samples})")
     parser.add_argument("--budget-minutes", type=float, metavar="M", help="begin nothing new after that long")
     parser.add_argument("--quick", action="store_true", help="few questions, one seed: minutes on two cores")
@@ -87,6 +93,8 @@ def read_settings(options: argparse.Namespace) -> StudySettings:
         "learning_rate": options.learning_rate, "rounds": options.rounds, "samples": options.samples,
     }  # fmt: skip
     chosen = {name: value for name, value in given.items() if value is not None}
+    if options.judge:
+        chosen["judge"] = None if options.judge == NOBODY else options.judge
     return replace(QUICK if options.quick else StudySettings(), **chosen)
 
 

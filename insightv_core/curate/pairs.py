@@ -2,7 +2,8 @@
 
 The paper (arXiv 2411.14432, section 3.4) trains on pairs that it samples from the agent itself, and gives no rule for
 making them. Ours: a right answer beats a wrong one, then the higher score by a margin; best against worst. Both paths
-come from one run, so that sampling from the agent alone gives pairs of the agent alone.
+come from one run, so that sampling from the agent alone gives pairs of the agent alone. To compare with, pairs can be
+made by the judge's score alone.
 """
 
 from collections import Counter
@@ -10,12 +11,12 @@ from collections.abc import Iterator, Sequence
 
 from insightv_core.answers import CORRECT, WRONG
 from insightv_core.curate.sets import draw_key, is_usable, keep_distinct
-from insightv_core.curate.settings import CurateSettings
+from insightv_core.curate.settings import SCORE, CurateSettings
 from insightv_core.parse import FLAWED
-from insightv_core.records import Candidate, Pair, Preference, identify
+from insightv_core.records import COMPLETE, Candidate, Pair, Preference, identify
 
 PATH, STEP = "path", "step"
-BY_ANSWER, BY_SCORE, BY_REVIEW = "answer", "score", "human"
+BY_ANSWER, BY_SCORE, BY_REVIEW, BY_JUDGE = "answer", "score", "human", "judge"
 TIED = "reviewers prefer neither"
 
 
@@ -34,7 +35,7 @@ def find_pairs(
     settled = {frozenset((each.better, each.worse)) for each in preferences}
     found: list[Pair] = list(reviewed)
     by_run: dict[str, list[Candidate]] = {}
-    for candidate in keep_distinct(candidates):
+    for candidate in keep_scored(candidates) if settings.pairs_by == SCORE else keep_distinct(candidates):
         by_run.setdefault(candidate.run, []).append(candidate)
     for members in by_run.values():
         known = {each.path for each in members}
@@ -80,6 +81,16 @@ def pair_reviewed(
             yield make_pair(run, question, better, worse, PATH, 0, BY_REVIEW, excluded)
 
 
+# -- by score alone ----------------------------------------------------------------------------------------------------
+
+
+def keep_scored(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the complete paths with a score and different chains, of equal ones the first, whatever they answer."""
+    scored = [each for each in candidates if each.status == COMPLETE and each.steps and each.score is not None]
+    by_chain = {tuple((step.summary, step.content) for step in each.steps): each for each in reversed(scored)}
+    return list(by_chain.values())
+
+
 # -- by answer and score -----------------------------------------------------------------------------------------------
 
 
@@ -87,10 +98,11 @@ def list_path_pairs(
     members: Sequence[Candidate], settings: CurateSettings, settled: set[frozenset[str]], room: int
 ) -> Iterator[tuple[Candidate, Candidate, str]]:
     """Yield up to `room` pairs (chosen, rejected, reason): by answer, then by score, best against worst first."""
-    ranked = sorted(members, key=lambda each: (*rank_key(each), draw_key(settings, each.path)))
-    if not ranked or ranked[0].outcome != CORRECT:
+    ranked = rank(members, settings)
+    reasons = (BY_JUDGE,) if settings.pairs_by == SCORE else (BY_ANSWER, BY_SCORE)
+    if not ranked or (reasons[0] == BY_ANSWER and ranked[0].outcome != CORRECT):
         return
-    for reason in (BY_ANSWER, BY_SCORE):
+    for reason in reasons:
         for top, bottom in walk_inwards(len(ranked)):
             if room <= 0:
                 return
@@ -100,11 +112,18 @@ def list_path_pairs(
                 yield chosen, rejected, reason
 
 
-def rank_key(candidate: Candidate) -> tuple[int, int, int]:
+def rank(members: Sequence[Candidate], settings: CurateSettings) -> list[Candidate]:
+    """Return candidates with the best first; among equals the seed decides."""
+    return sorted(members, key=lambda each: (*rank_key(each, settings), draw_key(settings, each.path)))
+
+
+def rank_key(candidate: Candidate, settings: CurateSettings) -> tuple[int, int, int]:
     """Return what candidates are ranked by, the best first: right before wrong answers, then by score.
 
     No score is no low score: right answers without one come after the others, wrong ones before.
     """
+    if settings.pairs_by == SCORE:
+        return (0, 0, -(candidate.score or 0))
     if candidate.outcome == CORRECT:
         return (0, int(candidate.score is None), -(candidate.score or 0))
     return (1, int(candidate.score is not None), -(candidate.score or 0))
@@ -129,12 +148,15 @@ def walk_inwards(count: int) -> Iterator[tuple[int, int]]:
 
 def compare(chosen: Candidate, rejected: Candidate, settings: CurateSettings) -> str | None:
     """Return why the first candidate is to be preferred, None where it is not clearly better."""
+    distance = score_distance(chosen, rejected)
+    apart = distance is not None and distance >= settings.margin
+    if settings.pairs_by == SCORE:
+        return BY_JUDGE if apart and (chosen.score or 0) >= settings.chosen_score else None
     if chosen.outcome != CORRECT or (chosen.score is not None and chosen.score < settings.chosen_score):
         return None
     if rejected.outcome == WRONG:
         return BY_ANSWER
-    distance = score_distance(chosen, rejected)
-    return BY_SCORE if distance is not None and distance >= settings.margin else None
+    return BY_SCORE if apart else None
 
 
 # -- by step -----------------------------------------------------------------------------------------------------------
@@ -150,7 +172,7 @@ def list_step_pairs(
     room = settings.step_pairs_per_question
     if room <= 0:
         return
-    order = sorted(members, key=lambda each: (*rank_key(each), draw_key(settings, each.path)))
+    order = rank(members, settings)
     good = [each for each in order if each.verdicts and FLAWED not in each.verdicts]
     for rejected in reversed(order):
         shared = rejected.verdicts.index(FLAWED) if FLAWED in rejected.verdicts else 0
@@ -171,6 +193,8 @@ def list_step_pairs(
 
 def explain_no_pair(candidates: Sequence[Candidate], settings: CurateSettings) -> str:
     """Say why a question has no pair."""
+    if settings.pairs_by == SCORE:
+        return explain_no_scores(candidates, settings)
     if not any(map(is_usable, candidates)):
         return "no complete path with a settled answer"
     if not settings.pairs_per_question:
@@ -188,4 +212,16 @@ def explain_no_pair(candidates: Sequence[Candidate], settings: CurateSettings) -
         return f"right answers score below {settings.chosen_score}"
     if len(scored) < 2:
         return "fewer than two right answers with a score, and no wrong one"
+    return f"scores less than {settings.margin} apart"
+
+
+def explain_no_scores(candidates: Sequence[Candidate], settings: CurateSettings) -> str:
+    """Say why a question has no pair by score alone."""
+    scored = keep_scored(candidates)
+    if not scored:
+        return "no complete path with a score"
+    if max(Counter(each.run for each in scored).values()) < 2:
+        return "fewer than two different chains of a run with a score"
+    if all((each.score or 0) < settings.chosen_score for each in scored):
+        return f"all score below {settings.chosen_score}"
     return f"scores less than {settings.margin} apart"

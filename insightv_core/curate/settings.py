@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from insightv_core.errors import UserError
 
+ANSWER, SCORE = PAIRS_BY = ("answer", "score")
+
 
 @dataclass(frozen=True)
 class CurateSettings:
@@ -35,7 +37,11 @@ class CurateSettings:
     # has only its own questions to ask plainly.
     plain_per_chain: float = 1.0
 
-    # Preference pairs. Paper: about 15,000 and no rule. Ours is that of LLaVA-OneVision-Chat: best against worst. Both
+    # Preference pairs. "answer": a right answer beats a wrong one, then the higher score. "score": the judge's score
+    # alone, whether answers are right or not, as where no truth is known (RLAIF, arXiv 2309.00267; the paper's table 4
+    # holds its own pairs against such ones).
+    pairs_by: str = "answer"
+    # Paper: about 15,000 and no rule. Ours is that of LLaVA-OneVision-Chat: best against worst. Both
     # paths come from one run, and each run has its own pairs.
     pairs_per_question: int = 1
     # Pairs that share their first steps and part where the rejected path goes wrong, in the manner of Step-DPO
@@ -53,6 +59,8 @@ class CurateSettings:
 
 def check_settings(settings: CurateSettings) -> CurateSettings:
     """Return the settings; raise `UserError` for those that nothing can be curated with."""
+    if settings.pairs_by not in PAIRS_BY:
+        raise UserError(f"pairs_by is {settings.pairs_by!r}: choose one of {', '.join(PAIRS_BY)}")
     for name in ("reason_score", "chosen_score", "mid_score", "margin"):
         low = 1 if name in ("mid_score", "margin") else 0
         value = getattr(settings, name)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from insightv_core.evaluate.plan import ALONE, ALOUD_BASE, BASE, BOTH, COPIED, MULTI_TURN, ONE_MODEL
 from insightv_core.evaluate.statistics import PATH_RIGHT, compare
 from insightv_core.records import Answered
-from insightv_core.study.jobs import PERCEPTION, REASONING, name_round, name_share
+from insightv_core.study.jobs import BY_SCORES, PERCEPTION, REASONING, name_round, name_share
 
 UNTRAINED = (BASE, ALOUD_BASE)  # answer once, for all seeds
 HELD, FAILED, OPEN, MISSING = "held", "did not hold", "cannot be told", "not measured"
@@ -52,8 +52,11 @@ class Claim:
         return asdict(self) | {"missing": list(self.missing)}
 
 
-def list_expectations(shares: Sequence[float], rounds: int) -> list[Expectation]:
-    """Return the expectations in order; differences in the paper are points of its averages over benchmarks."""
+def list_expectations(shares: Sequence[float], rounds: int, *, judged: bool = True) -> list[Expectation]:
+    """Return the expectations in order; differences in the paper are points of its averages over benchmarks.
+
+    `judged` says whether there was a round of DPO on a blind judge's scores.
+    """
     smallest = min(shares, default=None)
     expected = [
         Expectation(1, "both agents beat the base model by 8 points", "+2.9 (table 3), +7.0 with DPO (table 1)", BOTH,
@@ -70,6 +73,9 @@ def list_expectations(shares: Sequence[float], rounds: int) -> list[Expectation]
             Expectation(3, f"{rounds} rounds of DPO beat one", "+0.6 (table 4)", last, one),
             Expectation(3, f"{rounds} rounds of DPO add to SFT", "+1.2 (table 4)", last, BOTH),
         ]
+    if rounds and judged:
+        words = "one round of DPO beats DPO on a blind judge's scores"
+        expected.append(Expectation(3, words, "+0.4 (table 4, RLAIF)", one, BY_SCORES))
     if smallest is not None:
         words = f"the whole reasoning set beats {100 * smallest:g}% of it"
         expected.append(Expectation(4, words, "rises (figure 4)", BOTH, name_share(smallest)))

@@ -6,6 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from insightv_core.agents import Agent
+from insightv_core.assess import AssessSettings
+from insightv_core.curate.settings import SCORE, CurateSettings
 from insightv_core.errors import UserError
 from insightv_core.evaluate.items import Item
 from insightv_core.evaluate.plan import (
@@ -41,6 +43,7 @@ REASONING, PERCEPTION = "nano reasoning", "nano perception"
 TRAINING, CHAINS, ANSWERS = "training", "chains", "answers"
 CORE = (ALONE, COPIED, BOTH)
 ROUND_TEMPERATURE = 0.9
+BY_SCORES = f"{BOTH}, DPO on a blind judge's scores"
 STOPPED = "there was no time left: the same command goes on"
 
 
@@ -117,9 +120,12 @@ def list_jobs(vlm: VLM, settings: StudySettings, rows: Mapping[str, int], seeds:
         jobs += [agents_job(shape, settings, seed) for shape in controls]
     for seed in each_seed:
         for number in range(1, settings.rounds + 1):
-            jobs += [train_dpo(settings, seed, number), dpo_job(settings, seed, number)]
+            jobs += [train_dpo(settings, seed, number), policy_job(name_round(number), settings, seed)]
         if settings.rounds:
-            jobs.append(dpo_job(settings, seed, settings.rounds, PERCEPTION))
+            jobs.append(policy_job(name_round(settings.rounds), settings, seed, PERCEPTION))
+    for seed in each_seed:
+        if settings.judge and settings.rounds:
+            jobs += [train_on_scores(settings, seed), policy_job(BY_SCORES, settings, seed)]
     for seed in each_seed:
         for share in sorted(settings.shares):
             jobs += [train(share_set(share), settings, rows, seed), share_job(settings, seed, share)]
@@ -181,9 +187,8 @@ def name_round(number: int) -> str:
     return f"{BOTH}, DPO round {number}"
 
 
-def dpo_job(settings: StudySettings, seed: int, number: int, benchmark: str = REASONING) -> Job:
-    """Return the job of both agents after a round of DPO of the reasoning agent."""
-    name = name_round(number)
+def policy_job(name: str, settings: StudySettings, seed: int, benchmark: str = REASONING) -> Job:
+    """Return the job of both agents after DPO of the first, which `name` tells of."""
     return answer(
         name, True, lambda shop: plan_pair(name, shop.agent(name, seed), shop.agent(SUMMARY_SET, seed)), settings, seed,
         benchmark,
@@ -262,6 +267,20 @@ def train_dpo(settings: StudySettings, seed: int, number: int) -> Job:
 
     Its pairs are of right and wrong answers, without a judge, so that none but the question's own truth decides.
     """
+    return play_rounds(name_round(number), f"round {number} of DPO", {"rounds": number, "judge": None}, settings, seed)
+
+
+def train_on_scores(settings: StudySettings, seed: int) -> Job:
+    """Return the job of a round of DPO on pairs by a judge's scores alone, which is not told what is right (RLAIF)."""
+    feedback = {
+        "rounds": 1, "judge": settings.judge, "assess": AssessSettings(blind=True, seed=seed),
+        "curate": CurateSettings(pairs_by=SCORE),
+    }  # fmt: skip
+    return play_rounds(BY_SCORES, "DPO on a blind judge's scores", feedback, settings, seed)
+
+
+def play_rounds(name: str, what: str, feedback: dict, settings: StudySettings, seed: int) -> Job:
+    """Return the job of rounds of DPO of a seed's reasoning agent, with what decides their pairs."""
     from insightv_core.train.settings import DPOSettings
 
     training = DPOSettings(learning_rate=settings.dpo_learning_rate, gradient_accumulation=1, seed=seed)
@@ -270,21 +289,21 @@ def train_dpo(settings: StudySettings, seed: int, number: int) -> Job:
         from insightv_core.rounds import RoundsSettings, run_rounds
 
         chosen = RoundsSettings(
-            rounds=number, questions=settings.round_questions, paths=settings.round_paths, judge=None, evaluate=0,
-            sampling=Sampling((ROUND_TEMPERATURE,), seed=seed), training=training,
+            questions=settings.round_questions, paths=settings.round_paths, evaluate=0,
+            sampling=Sampling((ROUND_TEMPERATURE,), seed=seed), training=training, **feedback,
         )  # fmt: skip
         try:
             start = shop.agent(REASON_SET, seed).adapter or ""
             trained = run_rounds(shop.store, shop.model, start, chosen, quiet=True)[-1].trained
         except UserError as error:
-            shop.failures[name_round(number), seed] = f"round {number} of DPO: {error}"
+            shop.failures[name, seed] = f"{what}: {error}"
             raise
         label_model(shop.store, trained.fingerprint, f"study-dpo-{trained.fingerprint[:8]}")
-        shop.adapters[name_round(number), seed] = trained.folder
+        shop.adapters[name, seed] = trained.folder
         yield 0.0, False
 
     units = settings.round_questions * settings.round_paths
-    return Job(f"round {number} of DPO, seed {seed}", CHAINS, units, work)
+    return Job(f"{what}, seed {seed}", CHAINS, units, work)
 
 
 def watch_steps(shop: Workshop, rows: int) -> "TrainerCallback":

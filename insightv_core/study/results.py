@@ -39,6 +39,7 @@ def build_results(store: Store, run: str | None = None) -> dict:
         each for benchmark, systems in outcomes.items() if systems for each in load_reports(store, run, benchmark)
     ]
     shares, rounds = found.settings["shares"], found.settings["rounds"]
+    judged = found.settings.get("judge") is not None
     calls, left_out = load_note(store, run, CALLS), load_note(store, run, LEFT_OUT)
     names = [system for systems in outcomes.values() for system in systems]
     answered = {*names, *(calls[system][2] for system in names if system in calls)}
@@ -50,7 +51,7 @@ def build_results(store: Store, run: str | None = None) -> dict:
         "settings": found.settings,
         "sets": count_sets(store, found.settings["curation"]),
         "systems": [{"name": each.system, **describe_report(each), "by_seed": list(each.by_seed)} for each in reports],
-        "claims": [settle(each, outcomes).describe() for each in list_expectations(shares, rounds)],
+        "claims": [settle(each, outcomes).describe() for each in list_expectations(shares, rounds, judged=judged)],
         "families": split_accuracy(outcomes[REASONING], FAMILY) + split_accuracy(outcomes[PERCEPTION], FAMILY),
         "levels": split_accuracy(outcomes[REASONING], LEVEL),
         "paths": [

@@ -10,7 +10,8 @@ class StudySettings:
     `questions` are held-out scenes of the reasoning families, `perception` those of the perception families, drawn by
     `scene_seed`. Every agent is trained for `epochs` at `learning_rate`, each of `rounds` of DPO for one epoch at
     `dpo_learning_rate` on `round_paths` paths of each of `round_questions`. `samples` are the chains a question of
-    majority and best-of-N. `shares` of the reasoning set are what data scaling trains on beside the whole set (the
+    majority and best-of-N. `judge` scores paths without knowing the correct answer, for one round of DPO on its word
+    alone; None leaves that out. `shares` of the reasoning set are what data scaling trains on beside the whole set (the
     paper's Figure 4 goes from a quarter to the whole).
     """
 
@@ -25,6 +26,7 @@ class StudySettings:
     round_paths: int = 6
     dpo_learning_rate: float = 2e-4
     samples: int = 4
+    judge: str | None = "nano-teacher"
     shares: tuple[float, ...] = (0.125, 0.25, 0.5)
 
 

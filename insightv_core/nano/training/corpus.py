@@ -33,6 +33,7 @@ CONVERSATIONS_PER_SCENE = 4
 TEACHER_SLIPS = 0.15
 BLANK_SHARE = 0.02
 MAX_JUDGED_PATHS = 8
+BLIND_JUDGE_SHARE = 0.2  # of the passes, where the judge is not told the correct answer
 JUDGED_WEIGHTS = (3, 3, 3, 3, 3, 2, 2, 3)  # of one to eight paths in a pass
 MOST_CHECKS = 12  # comparisons in a row: 6,000 in all were too few to find out what equal means
 MORE_QUESTIONS = 7  # looks at one picture beside the first: its encoding costs the most
@@ -343,7 +344,8 @@ def converse_judge(example: Example, rng: Random) -> Conversation:
     """Write the judging of one to eight paths of a question in one pass."""
     count = rng.choices(range(1, MAX_JUDGED_PATHS + 1), JUDGED_WEIGHTS)[0]
     paths = write_paths(example, rng, count)
-    messages = prompts.judge(example.question, example.answer, [(path.steps, path.answer) for path in paths])
+    truth = None if rng.random() < BLIND_JUDGE_SHARE else example.answer
+    messages = prompts.judge(example.question, truth, [(path.steps, path.answer) for path in paths])
     verdicts = [PathVerdict(number, path.verdicts, path.score) for number, path in enumerate(paths, 1)]
     return Conversation("judge", (*messages, prompts.assistant(write_verdicts(verdicts))))
 
