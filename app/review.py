@@ -37,12 +37,10 @@ from insightv_core.review import (
     TIE,
     VOTE,
     Deed,
-    QueuedPair,
-    State,
+    Ledger,
+    Queue,
     Turn,
-    by_matter,
     chosen_left,
-    fold,
     has_decided,
     look_ahead,
     matter_of,
@@ -79,28 +77,28 @@ class Desk:
     """What reviews need between two calls: the events folded so far, and the queue of the newest curating run."""
 
     project: Project
-    state: State = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
     events: list[ReviewEvent] = field(default_factory=list)
-    queue: list[QueuedPair] = field(default_factory=list)
+    queue: Queue = field(default_factory=lambda: Queue(()))
     marked: tuple = ()
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def catch_up(self, store: Store) -> State:
-        """Return the state after every event that is saved."""
+    def catch_up(self, store: Store) -> Ledger:
+        """Return what every event that is saved adds up to."""
         with self.lock:
             new = load_events(store, after=self.events[-1].key if self.events else 0)
             if new:
                 self.events = [*self.events, *new]
-                self.state = fold(new, self.state)
-            return self.state
+                self.ledger = self.ledger.after(new)
+            return self.ledger
 
-    def pairs(self, store: Store) -> list[QueuedPair]:
+    def pairs(self, store: Store) -> Queue:
         """Return the pairs of the newest curating run in the order of the queue."""
         run = find_curation(store).id
         with self.lock:
             mark = mark_queue(store, run)
             if mark != self.marked:
-                self.queue, self.marked = load_queue(store, run), mark
+                self.queue, self.marked = Queue(load_queue(store, run)), mark
             return self.queue
 
     # -- what the script asks for --------------------------------------------------------------------------------------
@@ -110,8 +108,7 @@ class Desk:
         reviewer, have = str(given["reviewer"]), [str(pair) for pair in given.get("have", ())]
         if given.get("pair"):
             return {"cards": [self.open_card(store, str(given["pair"]), reviewer)]}
-        state, pairs = self.catch_up(store), self.pairs(store)
-        outlook = look_ahead(pairs, state, reviewer)
+        outlook = look_ahead(self.pairs(store), self.catch_up(store).standings, reviewer)
         turns = (turn for turn in outlook.turns if turn.pair not in have)
         held = hold_pairs(store, reviewer, turns, max(AHEAD - len(have), 1))
         speed = pace(self.events, reviewer)
@@ -127,7 +124,7 @@ class Desk:
 
     def open_card(self, store: Store, pair: str, reviewer: str) -> dict:
         """Return a pair that was asked for: blind until its reviewer has voted, then with everything, to settle it."""
-        found, state = load_pair(store, pair), self.catch_up(store)
+        found, state = load_pair(store, pair), self.catch_up(store).state
         stack = state.get((matter_of(found["chosen"], found["rejected"]), reviewer), ())
         if not has_decided(stack):
             return self.card(store, Turn(pair, OPENED), reviewer)
@@ -138,7 +135,7 @@ class Desk:
     def reveal(self, store: Store, pair: str, reviewer: str, event: ReviewEvent | None) -> str:
         """Return what judge and reviewers say of a pair that its reviewer has decided."""
         question, sides, found = lay_out(store, pair, reviewer)
-        stacks = by_matter(self.catch_up(store)).get(matter_of(found["chosen"], found["rejected"]), {})
+        stacks = self.catch_up(store).matters.get(matter_of(found["chosen"], found["rejected"]), {})
         return render_reveal(
             question, sides, latest_assessments(store, question.id), model_names(store, sides), opinions(stacks), event
         )
@@ -188,7 +185,7 @@ class Desk:
 
     def stack(self, store: Store, sides: Sequence[Path], reviewer: str) -> tuple[Deed, ...]:
         """Return what stands of what a reviewer did with two paths."""
-        return self.catch_up(store).get((matter_of(sides[0].id, sides[1].id), reviewer), ())
+        return self.catch_up(store).state.get((matter_of(sides[0].id, sides[1].id), reviewer), ())
 
     def take_back(self, store: Store, given: Mapping[str, Any]) -> dict:
         """Take back a reviewer's last event and return its pair to be decided again."""
@@ -221,7 +218,7 @@ class Desk:
 
     def view(self, store: Store, given: Mapping[str, Any]) -> dict:
         """Return one of the page's other views as HTML: the disagreements, or how reviewers do."""
-        state = self.catch_up(store)
+        state = self.catch_up(store).state
         if given.get("view") == "disagreements":
             return {"html": render_disagreements(store, state, str(given["reviewer"]))}
         return {"html": render_reviewers(state, self.events)}

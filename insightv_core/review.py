@@ -7,7 +7,8 @@ first or from any state in between. Two paths are the same matter whichever cura
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from zlib import crc32
 
@@ -214,6 +215,67 @@ def wanted_opinions(pair: str) -> int:
 
 
 @dataclass(frozen=True)
+class Queue:
+    """Pairs in the order of `rank_pair`, and where each matter is among them."""
+
+    pairs: Sequence[QueuedPair]
+
+    @cached_property
+    def of_matter(self) -> Mapping[Matter, Sequence[QueuedPair]]:
+        """The pairs of each matter: curating runs may have paired two paths in more than one way."""
+        found: dict[Matter, list[QueuedPair]] = defaultdict(list)
+        for pair in self.pairs:
+            found[pair.matter].append(pair)
+        return dict(found)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a matter that somebody has looked at stands in the queue, whoever asks.
+
+    `last` has of each reviewer the key of the last event that stands, `decided` who need not see it again; `held` are
+    the opinions that count.
+    """
+
+    last: Mapping[str, int]
+    decided: frozenset[str]
+    held: int
+    settled: bool
+    divided: bool
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What all events add up to, kept in such a way that a few more are quickly added."""
+
+    state: State = field(default_factory=dict)
+    matters: Mapping[Matter, Mapping[str, Stack]] = field(default_factory=dict)
+    standings: Mapping[Matter, Standing] = field(default_factory=dict)
+
+    def after(self, events: Sequence[ReviewEvent]) -> "Ledger":
+        """Return the ledger after more events; this one stays as it is."""
+        state = fold(events, self.state)
+        changed: dict[Matter, dict[str, Stack]] = {}
+        for event in events:
+            matter = matter_of(event.chosen, event.rejected)
+            stacks = changed.setdefault(matter, dict(self.matters.get(matter, {})))
+            stacks[event.reviewer] = state[matter, event.reviewer]
+        kept = {matter: {name: stack for name, stack in stacks.items() if stack} for matter, stacks in changed.items()}
+        standings = {matter: stand(stacks) for matter, stacks in kept.items()}
+        return Ledger(state, {**self.matters, **kept}, {**self.standings, **standings})
+
+
+def stand(stacks: Mapping[str, Stack]) -> Standing:
+    """Return how a matter stands."""
+    held = opinions(stacks)
+    return Standing(
+        {name: stack[-1].event.key for name, stack in stacks.items()},
+        frozenset(name for name, stack in stacks.items() if has_decided(stack)),
+        len(held), decision(stacks) is not None, are_divided(held.values()),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Outlook:
     """How many pairs a reviewer has decided, how many are left, and these in the order in which to see them."""
 
@@ -222,31 +284,30 @@ class Outlook:
     turns: Iterator[Turn]
 
 
-def look_ahead(pairs: Sequence[QueuedPair], state: State, reviewer: str) -> Outlook:
-    """Return what a reviewer has yet to see of pairs that are in the order of `rank_pair`.
+def look_ahead(queue: Queue, standings: Mapping[Matter, Standing], reviewer: str) -> Outlook:
+    """Return what a reviewer has yet to see.
 
     First comes what other reviewers disagree on, then the rest by rank, then what this one skipped; of each ten cards
     one was settled before, where there is any.
     """
-    stacks = by_matter(state)
     known: dict[str, Turn | None] = {}
-    done, after = 0, {}
-    for pair in pairs:
-        if pair.matter in stacks:
-            known[pair.id] = place_known(pair, stacks[pair.matter], reviewer)
-            mine = stacks[pair.matter].get(reviewer, ())
-            done += has_decided(mine)
-            after[pair.id] = mine[-1].event.key if mine else 0
-    standing = {name: [turn for turn in known.values() if turn and turn.reason == name] for name in STANDING}
-    skipped = sorted(standing[SKIPPED], key=lambda turn: after[turn.pair])
+    done, order = 0, {}
+    for matter, standing in standings.items():
+        for pair in queue.of_matter.get(matter, ()) if standing.last else ():
+            known[pair.id] = turn = place_known(pair, standing, reviewer)
+            done += reviewer in standing.decided
+            if turn:
+                order[pair.id] = (standing.last.get(reviewer, 0), rank_pair(pair))
+    by_reason = {name: [turn for turn in known.values() if turn and turn.reason == name] for name in STANDING}
+    divided, gold = (sorted(by_reason[name], key=lambda turn: order[turn.pair][1]) for name in (DIVIDED, GOLD))
+    skipped = sorted(by_reason[SKIPPED], key=lambda turn: order[turn.pair])
     fresh = (
         turn
-        for pair in pairs
+        for pair in queue.pairs
         if (turn := known[pair.id] if pair.id in known else place_fresh(pair)) and turn.reason not in STANDING
     )
-    rest = chain(standing[DIVIDED], fresh, skipped)
-    left = len(pairs) - sum(turn is None for turn in known.values())
-    return Outlook(done, left, mix(rest, standing[GOLD], done))
+    left = len(queue.pairs) - sum(turn is None for turn in known.values())
+    return Outlook(done, left, mix(chain(divided, fresh, skipped), gold, done))
 
 
 STANDING = (DIVIDED, GOLD, SKIPPED)
@@ -257,21 +318,20 @@ def place_fresh(pair: QueuedPair) -> Turn:
     return Turn(pair.id, explain_place(pair), wanted_opinions(pair.id))
 
 
-def place_known(pair: QueuedPair, stacks: Mapping[str, Stack], reviewer: str) -> Turn | None:
+def place_known(pair: QueuedPair, standing: Standing, reviewer: str) -> Turn | None:
     """Return the turn of a pair that somebody has done something with, None where this reviewer need not see it."""
-    if has_decided(stacks.get(reviewer, ())):
+    if reviewer in standing.decided:
         return None
-    held = opinions(stacks)
-    room = wanted_opinions(pair.id) - len(held)
-    if decision(stacks):
+    if standing.settled:
         return Turn(pair.id, GOLD)
-    if are_divided(held.values()):
+    if standing.divided:
         return Turn(pair.id, DIVIDED)
+    room = wanted_opinions(pair.id) - standing.held
     if room <= 0:
         return None
-    if reviewer in stacks:
+    if reviewer in standing.last:
         return Turn(pair.id, SKIPPED, room)
-    return Turn(pair.id, SECOND if held else explain_place(pair), room)
+    return Turn(pair.id, SECOND if standing.held else explain_place(pair), room)
 
 
 def mix(turns: Iterable[Turn], gold: Sequence[Turn], done: int) -> Iterator[Turn]:

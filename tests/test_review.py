@@ -23,7 +23,7 @@ from insightv_core import judge_report, review
 from insightv_core.curate.rows import training_rows
 from insightv_core.errors import UserError
 from insightv_core.records import Preference, ReviewEvent
-from insightv_core.review import QueuedPair, Turn, fold, look_ahead
+from insightv_core.review import Ledger, Queue, QueuedPair, Turn, fold, look_ahead
 from insightv_core.review_report import (
     COUNTS,
     NEITHER,
@@ -151,6 +151,16 @@ def test_folding_goes_on_from_any_moment_and_changes_nothing_that_was(events, da
     before = fold(events[:cut])
     kept = dict(before)
     assert fold(events[cut:], before) == fold(events) and before == kept
+
+
+@given(histories, st.data())
+def test_a_ledger_that_grows_in_steps_is_that_of_all_events(events, data):
+    cut = data.draw(st.integers(0, len(events)))
+    first = Ledger().after(events[:cut])
+    kept = dict(first.state), dict(first.matters), dict(first.standings)
+    grown, whole = first.after(events[cut:]), Ledger().after(events)
+    assert grown == whole and kept == (first.state, first.matters, first.standings)
+    assert {matter: stacks for matter, stacks in grown.matters.items() if stacks} == review.by_matter(fold(events))
 
 
 @given(histories)
@@ -328,7 +338,9 @@ PAIRS = sorted([FAR, BLANK, NEAR, AGAINST, FLIP], key=review.rank_pair)
 
 
 def turns(*events: ReviewEvent, reviewer: str = "Ana") -> list[tuple[str, str]]:
-    return [(turn.pair, turn.reason) for turn in look_ahead(PAIRS, fold(events), reviewer).turns]
+    return [
+        (turn.pair, turn.reason) for turn in look_ahead(Queue(PAIRS), Ledger().after(events).standings, reviewer).turns
+    ]
 
 
 def on(pair: QueuedPair, key: int, *given, **more) -> ReviewEvent:
@@ -356,7 +368,7 @@ def test_what_others_disagree_on_comes_first_and_two_are_enough_for_the_rest(mon
     assert turns(*events)[0] == ("far", review.DIVIDED) and "near" not in dict(turns(*events))
     settled = turns(*events, on(FAR, 5, "settle", reviewer="Ben"))
     assert settled[-1] == ("far", review.GOLD)
-    outlook = look_ahead(PAIRS, fold(events), "Ana")
+    outlook = look_ahead(Queue(PAIRS), Ledger().after(events).standings, "Ana")
     assert (outlook.done, outlook.left, len(list(outlook.turns))) == (0, 4, 4)
 
 
@@ -528,7 +540,7 @@ def test_votes_of_others_on_a_disagreement_are_shown_after_ones_own(desk, store)
     card = desk.deal(store, {"reviewer": "Ben", "pair": pair})["cards"][0]
     assert card["settles"] and "Ana:" in card["reveal"]
     vote(desk, store, pair, "Ben", "chosen", "settle")
-    ((_, _, settled),) = list_disagreements(desk.catch_up(store))
+    ((_, _, settled),) = list_disagreements(desk.catch_up(store).state)
     assert settled.reviewer == "Ben"
 
 

@@ -308,6 +308,11 @@ def m008_accounts(db: "Database") -> None:
     index(db, "logins (account)")
 
 
+def m009_excluded_pairs(db: "Database") -> None:
+    """What tells quickly whether anything was left out of a queue since."""
+    db.execute("CREATE INDEX pairs_by_excluded ON pairs (run) WHERE excluded IS NOT NULL")
+
+
 def migrations() -> "Migrations":
     """Return the migrations in their order; sqlite-utils is loaded here, as it takes longer than all the rest."""
     from sqlite_utils.migrations import Migrations
@@ -322,6 +327,7 @@ def migrations() -> "Migrations":
         m006_training_and_evaluation,
         m007_chats,
         m008_accounts,
+        m009_excluded_pairs,
     ):
         known()(step)
     return known
