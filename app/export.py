@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -12,17 +14,22 @@ from app import render
 from app.access import ADMIN, VIEWER, reading
 from app.overview import ago
 from app.pages import Project, link, read_query, section
+from app.runs import duration
 from insightv_core.curate import SETS
 from insightv_core.curate.rows import TrainingRow, training_rows
 from insightv_core.errors import UserError
 from insightv_core.export import FORMATS, LLAMA_FACTORY, MANIFEST, PARQUET, TRL, export_set
 from insightv_core.parse import Step, parse_step
-from insightv_core.store import Store
-from insightv_core.store.curation import count_rows, find_curation, load_manifest
+from insightv_core.store import Store, open_store
+from insightv_core.store.curation import CURATE, ROUND_PAIRS, count_rows, find_round, find_set_run, load_manifest
+from insightv_core.store.project import DONE
 from insightv_core.store.runs import RunRow, list_runs
 
 EXPORTS = "exports"
 SHOWN, MOST = 4, 200  # rows of a preview, and how far it goes
+LISTED = 20  # runs of each stage to choose from
+SOON = 0.5  # seconds; what is written by then needs no bar
+REFRESH = 1  # seconds
 NAMES = {"reason": "Reasoning set", "summary": "Summary set", "pairs": "Preference pairs"}
 UNITS = {"reason": "questions", "summary": "paths", "pairs": "questions"}
 FORMS = {
@@ -35,9 +42,10 @@ FORMS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """What is looked at: a curating run, one of its sets, a format, and which rows of the preview."""
+    """What is looked at: a run that has sets, its stage, one of its sets, a format, and which rows of the preview."""
 
     run: str
+    stage: str
     name: str = "pairs"
     form: str = TRL
     first: int = 0
@@ -52,63 +60,103 @@ class Choice:
         return store.folder / EXPORTS / f"{self.name}-{self.form}-{self.run[:8]}"
 
 
+@dataclass
+class Writing:
+    """An export under way: its rows, how many are written, and how it ended."""
+
+    total: int
+    started: float
+    done: int = 0
+    manifest: dict | None = None
+    problem: str = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more comes."""
+        return self.manifest is not None or bool(self.problem)
+
+
+Writings = dict[Path, Writing]  # what is being written, or was and is not yet told of, by folder
+
+
 def add_export_page(project: Project) -> None:
     """Add the page to the app."""
+    writings: Writings = {}
 
     def show(query: str) -> str:
         with project.open() as store:
-            return render_export(store, query)
+            return render_export(store, query, writings)
 
     def write(query: str) -> str:
         with project.open() as store:
-            return write_export(store, query)
+            return write_export(store, query, writings)
 
     section("export", [reading(VIEWER, show), reading(ADMIN, write)])
 
 
 def read_choice(store: Store, query: str) -> Choice:
-    """Return what an address asks for; `UserError` where there is no such curation, set or format."""
+    """Return what an address asks for; `UserError` where there is no such run, set or format."""
     given = read_query(query)
-    run = find_curation(store, given.get("run"))
-    counts = count_rows(store, run.id)
+    wanted = given.get("run") or next((run.id for run in list_choices(store)), None)
+    counts = count_rows(store, store.run(wanted).id) if wanted else {}
     first = next((name for name in ("pairs", "reason", "summary") if counts.get(name, {}).get("rows")), "pairs")
     name, form = given.get("set", first), given.get("format", TRL)
     if name not in SETS or form not in FORMATS:
         raise UserError(f"there is no set {name!r} in the format {form!r}: open Export from its first page")
+    run = find_set_run(store, name, wanted)
     start = given.get("from", "0")
     if not (start.isascii() and start.isdigit() and int(start[:9]) < MOST):
         raise UserError(f"the preview goes to row {MOST}, not to {start!r}: the export holds every row")
-    return Choice(run.id, name, form, int(start))
+    return Choice(run.id, run.stage, name, form, int(start))
 
 
-def render_export(store: Store, query: str, notice: str = "") -> str:
+def list_choices(store: Store) -> list[RunRow]:
+    """Return the runs that have sets: the newest curations, then the newest that paired the paths of a round."""
+    found = [run for stage in (CURATE, ROUND_PAIRS) for run in list_runs(store, stage=stage, limit=LISTED)]
+    return [run for run in found if run.status == DONE]
+
+
+def render_export(store: Store, query: str, writings: Writings, problem: str = "") -> str:
     """Return the page: sets, what was left out, preview, format, command, and what is written already."""
-    curations = list_runs(store, stage="curate", limit=20)
-    if not any(run.status == "done" for run in curations):
+    choices = list_choices(store)
+    if not choices:
         command = render.render_command(f"insightv curate --project {store.file}")
         said = f"<p>Nothing is curated yet. Choose training sets first:</p>{command}"
         return f'<h1>Export</h1><div class="empty">{said}</div>'
     choice = read_choice(store, query)
-    counts = count_rows(store, choice.run)
+    counts, folder = count_rows(store, choice.run), choice.folder(store)
+    notice, writing = render.render_problem(problem) if problem else "", writings.get(folder)
+    if writing is not None and writing.over:
+        notice, writing = render_ending(folder, writing), None
+        writings.pop(folder, None)  # told once
     return (
-        f"<h1>Export</h1>{notice}{render_curations(choice, curations)}{render_sets(choice, counts)}"
+        f"<h1>Export</h1>{notice}{render_choices(store, choice, choices)}{render_sets(choice, counts)}"
         f'<div class="export"><div>{render_left_out(store, choice, counts[choice.name])}</div>'
-        f"<div>{render_formats(choice)}{render_writing(store, choice, counts[choice.name])}</div></div>"
+        f"<div>{render_formats(choice)}{render_writing(store, choice, counts[choice.name], writing)}</div></div>"
         f"{render_preview(store, choice)}{render_written(store)}"
     )
 
 
-def render_curations(choice: Choice, curations: list[RunRow]) -> str:
-    """Return the newest curating runs, to choose one."""
-    items = "".join(
-        f'<a class="chip" href="{link("export", run=run.id, set=choice.name, format=choice.form)}"'
-        f"{CURRENT if run.id == choice.run else ''}>{escape(run.id[: render.SHORT_ID])}, {escape(ago(run.updated))}</a>"
-        for run in curations
-        if run.status == "done"
-    )
+def render_choices(store: Store, choice: Choice, choices: list[RunRow]) -> str:
+    """Return the runs that have sets, to choose one: those that curated, and those that paired paths for a round."""
+    parts = []
+    for title, stage in (("Curated by run", CURATE), ("Pairs of a round of DPO", ROUND_PAIRS)):
+        items = "".join(render_run(store, choice, run) for run in choices if run.stage == stage)
+        settings = f'<a href="{link("runs", run=choice.run)}">its settings</a>' if CURRENT in items else ""
+        if items:
+            parts.append(f'<p class="chips stages"><span class="soft">{title}</span>{items}{settings}</p>')
+    return "".join(parts)
+
+
+def render_run(store: Store, choice: Choice, run: RunRow) -> str:
+    """Return a run to choose; one of a round by the number of that, and with its pairs alone."""
+    number = find_round(store, run.id) if run.stage == ROUND_PAIRS else None
+    name = f"round {number}, " if number else ""
+    chosen = "pairs" if run.stage == ROUND_PAIRS else choice.name
     return (
-        f'<p class="chips stages"><span class="soft">Curated by run</span>{items}'
-        f'<a href="{link("runs", run=choice.run)}">its settings</a></p>'
+        f'<a class="chip" href="{link("export", run=run.id, set=chosen, format=choice.form)}"'
+        f"{CURRENT if run.id == choice.run else ''}>{name}{escape(run.id[: render.SHORT_ID])}, "
+        f"{escape(ago(run.updated))}</a>"
     )
 
 
@@ -116,9 +164,9 @@ CURRENT = ' aria-current="true"'
 
 
 def render_sets(choice: Choice, counts: Mapping[str, Mapping[str, Mapping[str, int]]]) -> str:
-    """Return the sets of a curation with the numbers of their rows, to choose one."""
+    """Return the sets of a run with the numbers of their rows, to choose one."""
     cards = []
-    for name in SETS:
+    for name in SETS if choice.stage == CURATE else ("pairs",):
         rows = counts.get(name, {"rows": {}})["rows"]
         kinds = ", ".join(f"{number:,} {kind}" for kind, number in rows.items()) or "none"
         cards.append(
@@ -151,8 +199,10 @@ def render_formats(choice: Choice) -> str:
     return f'<h2>Format</h2><ul class="formats">{items}</ul>'
 
 
-def render_writing(store: Store, choice: Choice, counts: Mapping[str, Mapping[str, int]]) -> str:
-    """Return the button that writes the export, and the command that does the same."""
+def render_writing(
+    store: Store, choice: Choice, counts: Mapping[str, Mapping[str, int]], writing: Writing | None
+) -> str:
+    """Return the button that writes the export, or how far it is, and the command that does the same."""
     if not counts["rows"]:
         return '<p class="soft">This set has no rows to write. Choose another, or curate with lower thresholds.</p>'
     folder = choice.folder(store)
@@ -160,7 +210,9 @@ def render_writing(store: Store, choice: Choice, counts: Mapping[str, Mapping[st
         "insightv", "export", "--set", choice.name, "--format", choice.form, "--run", choice.run, "--out", str(folder),
         "--project", str(store.file),
     ])  # fmt: skip
-    if folder.exists():
+    if writing:
+        act = render_progress(writing)
+    elif folder.exists():
         act = f'<p>This is written already: <code class="place">{escape(str(folder))}</code></p>'
     else:
         number = sum(counts["rows"].values())
@@ -174,23 +226,64 @@ def render_writing(store: Store, choice: Choice, counts: Mapping[str, Mapping[st
 # -- writing -----------------------------------------------------------------------------------------------------------
 
 
-def write_export(store: Store, query: str) -> str:
-    """Write what an address asks for beside the project, and return the page with where it lies and its manifest.
+def write_export(store: Store, query: str, writings: Writings) -> str:
+    """Write what an address asks for beside the project, and return the page: how it goes, or where it lies.
 
     Nothing is ever written over: a folder that is there already stays as it is, and the page says so.
     """
     choice = read_choice(store, query)
     folder = choice.folder(store)
-    try:
-        manifest = export_set(store, choice.run, choice.name, choice.form, folder)
-    except UserError as error:
-        return render_export(store, query, render.render_problem(str(error)))
-    said = (
+    if folder not in writings and folder.exists():
+        return render_export(store, query, writings, f"{folder} is there already, and stays as it is")
+    counts = count_rows(store, choice.run)[choice.name]["rows"]
+    writing = Writing(sum(counts.values()), time.monotonic())
+    if writings.setdefault(folder, writing) is writing:
+        begin_writing(store.file, choice, folder, writing).join(SOON)
+    return render_export(store, query, writings)
+
+
+def begin_writing(file: Path, choice: Choice, folder: Path, writing: Writing) -> threading.Thread:
+    """Start to write an export in a thread, and return that."""
+
+    def count(rows: int) -> None:
+        writing.done += rows
+
+    def run() -> None:
+        try:
+            with open_store(file) as own:
+                writing.manifest = export_set(own, choice.run, choice.name, choice.form, folder, progress=count)
+        except UserError as error:
+            writing.problem = str(error)
+        except Exception as error:  # said on the page, where else it would wait for ever
+            writing.problem = f"The export failed ({type(error).__name__}: {error}). Nothing of it was kept."
+
+    thread = threading.Thread(target=run, name=f"export {folder.name}", daemon=True)
+    thread.start()
+    return thread
+
+
+def render_progress(writing: Writing) -> str:
+    """Return rows done, rate and time left of an export under way, in what is shown anew until it is over."""
+    rate = writing.done / max(time.monotonic() - writing.started, 1e-6)
+    bar = f'<progress max="{max(writing.total, 1)}" value="{writing.done}" aria-label="rows written"></progress>'
+    if writing.done < writing.total:
+        left = f", {duration((writing.total - writing.done) / rate)} left" if rate else ""
+        words = f"{writing.done:,} / {writing.total:,} rows, {rate:,.0f} a second{left}"
+    else:
+        words = f"{writing.total:,} rows written, finishing the files …"
+    return f'<p class="working" role="status" data-refresh="{REFRESH}">{bar}{words}</p>'
+
+
+def render_ending(folder: Path, writing: Writing) -> str:
+    """Return where an export lies that was written, with its manifest, or why it could not be."""
+    manifest = writing.manifest
+    if manifest is None:
+        return render.render_problem(writing.problem)
+    return (
         f'<div class="notice" role="status"><p>Wrote {render.plural(manifest["rows"], "row")} and '
         f'{render.plural(len(manifest["files"]), "file")} to <code class="place">{escape(str(folder))}</code> '
         f"{render.copy_button(str(folder), 'copy path')}</p>{render_manifest(manifest)}</div>"
     )
-    return render_export(store, query, said)
 
 
 def render_manifest(manifest: Mapping) -> str:

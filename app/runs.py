@@ -54,6 +54,7 @@ CHARTS = (
 LEADS = {
     "generate": ("browse", "its paths in Browse"),
     "curate": ("export", "its training sets in Export"),
+    "pairs": ("export", "its pairs in Export"),
     "evaluate": ("results", "its answers in Results"),
     "rounds": ("results", "its answers in Results"),
     "study": ("results", "its answers in Results"),

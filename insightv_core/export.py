@@ -20,7 +20,7 @@ from insightv_core.errors import UserError
 from insightv_core.images import first_line
 from insightv_core.records import identify
 from insightv_core.store import Store
-from insightv_core.store.curation import count_rows, load_manifest
+from insightv_core.store.curation import ROUND_PAIRS, count_rows, load_manifest
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -99,11 +99,22 @@ def flatten_message(message: dict) -> dict:
 # -- folders -----------------------------------------------------------------------------------------------------------
 
 
-def export_set(store: Store, run: str, name: str, layout_of_folder: str, folder: Path, *, layout: str = APART) -> dict:
-    """Write "reason", "summary" or the "pairs" of a curating run to a folder and return its manifest.
+def export_set(
+    store: Store,
+    run: str,
+    name: str,
+    layout_of_folder: str,
+    folder: Path,
+    *,
+    layout: str = APART,
+    progress: Callable[[int], object] = lambda rows: None,
+) -> dict:
+    """Write "reason", "summary" or the "pairs" of a run to a folder and return its manifest.
 
-    `layout_of_folder` is one of `FORMATS`. The folder is complete or not there at all. Raises `UserError` where it
-    holds something already, there is nothing to write, or a picture is gone.
+    `run` has curated, or paired the paths of a round of DPO. `layout_of_folder` is one of `FORMATS`. The folder is
+    complete or not there at all. `progress` is told of rows as they are written; formats that hold their pictures
+    take a while after the last. Raises `UserError` where the folder holds something already, there is nothing to
+    write, or a picture is gone.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is there already: give a folder that is new or empty")
@@ -115,7 +126,7 @@ def export_set(store: Store, run: str, name: str, layout_of_folder: str, folder:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
             made = Path(beside) / "made"
             made.mkdir()
-            WRITERS[layout_of_folder](rows, store.image_file, made, name, layout)
+            WRITERS[layout_of_folder](rows, store.image_file, made, name, layout, progress)
             manifest = write_manifest(store, run, name, layout_of_folder, layout, rows, made)
             if folder.exists():
                 folder.rmdir()
@@ -146,7 +157,9 @@ def read_picture(image_file: Callable[[str], Path], image: str) -> bytes:
     return content
 
 
-def embed(rows: list[TrainingRow], image_file: Callable[[str], Path], layout: str, cache: Path) -> "Dataset":
+def embed(
+    rows: list[TrainingRow], image_file: Callable[[str], Path], layout: str, cache: Path, progress: Callable
+) -> "Dataset":
     """Return the rows as a dataset that holds its pictures, written to `cache` as it is made."""
     from datasets import Dataset
 
@@ -155,6 +168,7 @@ def embed(rows: list[TrainingRow], image_file: Callable[[str], Path], layout: st
             image = row.question.image
             pictures = [{"bytes": read_picture(image_file, image), "path": f"{image}.png"}]
             yield write_columns(row, layout) | {"images": pictures}
+            progress(1)
 
     features = describe_columns(rows[0].rejected is not None, layout)
     ids = identify([row.id for row in rows], layout)
@@ -167,32 +181,41 @@ def embed(rows: list[TrainingRow], image_file: Callable[[str], Path], layout: st
             raise
 
 
-def write_trl(rows: list[TrainingRow], image_file: Callable, folder: Path, name: str, layout: str) -> None:
+def write_trl(
+    rows: list[TrainingRow], image_file: Callable, folder: Path, name: str, layout: str, progress: Callable
+) -> None:
     """Write what `datasets.load_from_disk` reads."""
     cache = folder.parent / "cache"
     with quiet_datasets():
-        embed(rows, image_file, layout, cache).save_to_disk(folder / ROWS[TRL])
+        embed(rows, image_file, layout, cache, progress).save_to_disk(folder / ROWS[TRL])
     shutil.rmtree(cache)
 
 
-def write_parquet(rows: list[TrainingRow], image_file: Callable, folder: Path, name: str, layout: str) -> None:
+def write_parquet(
+    rows: list[TrainingRow], image_file: Callable, folder: Path, name: str, layout: str, progress: Callable
+) -> None:
     """Write what `datasets.load_dataset` reads, from this folder or from a hub."""
     cache, file = folder.parent / "cache", folder / ROWS[PARQUET]
     file.parent.mkdir()
     with quiet_datasets():
-        embed(rows, image_file, layout, cache).to_parquet(file)
+        embed(rows, image_file, layout, cache, progress).to_parquet(file)
     shutil.rmtree(cache)
 
 
-def write_jsonl(rows: list[TrainingRow], image_file: Callable, folder: Path, name: str, layout: str) -> None:
+def write_jsonl(
+    rows: list[TrainingRow], image_file: Callable, folder: Path, name: str, layout: str, progress: Callable
+) -> None:
     """Write one JSON object a row, beside a folder of pictures."""
     with (folder / ROWS[JSONL]).open("w", encoding="utf-8") as file:
         for row in rows:
             columns = write_columns(row, layout) | {"images": [copy_picture(row, image_file, folder)]}
             file.write(json.dumps(columns, ensure_ascii=False) + "\n")
+            progress(1)
 
 
-def write_llama_factory(rows: list[TrainingRow], image_file: Callable, folder: Path, name: str, layout: str) -> None:
+def write_llama_factory(
+    rows: list[TrainingRow], image_file: Callable, folder: Path, name: str, layout: str, progress: Callable
+) -> None:
     """Write LLaMA-Factory's sharegpt layout with its dataset_info.json: the folder is a `dataset_dir`."""
     written = []
     for row in rows:
@@ -213,6 +236,7 @@ def write_llama_factory(rows: list[TrainingRow], image_file: Callable, folder: P
             spoken |= {side: rename_message(columns[side][0]) for side in SIDES}
         pictures = [copy_picture(row, image_file, folder)]
         written.append({"id": row.id, **spoken, "system": system["content"], "images": pictures})
+        progress(1)
     (folder / ROWS[LLAMA_FACTORY]).write_text(json.dumps(written, ensure_ascii=False, indent=1), encoding="utf-8")
     columns = {"messages": "conversations", "system": "system", "images": "images"}
     preferences = rows[0].rejected is not None
@@ -296,8 +320,9 @@ def write_manifest(
     manifest = {
         "set": name, "format": form, "layout": layout, "rows": len(rows), "kinds": counts["rows"],
         "excluded": counts["excluded"], "left_out": noted["left_out"][name], "funnel": noted["funnel"],
-        "run": run, "settings": curating.settings, "prompt_version": curating.prompt_version,
-        "code_version": curating.code_version, "made_by": list_makers(store, curating.settings["inputs"]),
+        "run": run, "stage": curating.stage, "settings": curating.settings,
+        "prompt_version": curating.prompt_version, "code_version": curating.code_version,
+        "made_by": list_makers(store, curating.settings["inputs"]),
         "rows_sha256": hash_rows(rows),
     }  # fmt: skip
     (folder / "README.md").write_text(write_card(manifest), encoding="utf-8")
@@ -341,6 +366,7 @@ LEARNED = {
     "sound or flawed, and gives the true answer either way.",
     "pairs": "Each row asks for the reasoning process of a question about a picture, with a better and a worse reply.",
 }
+OF_ROUND = "Both were sampled for a round of DPO from the agent as that round found it: what is worse is its own."
 LOADING = {
     TRL: 'from datasets import load_from_disk\n\nrows = load_from_disk("data")  # give it to SFTTrainer or DPOTrainer',
     PARQUET: 'from datasets import load_dataset\n\nrows = load_dataset(".", split="train")',
@@ -360,12 +386,13 @@ def write_card(manifest: dict) -> str:
     makers = [
         f"| {maker['stage']} | {maker['model'] or 'rules'} | `{maker['run']}` | {maker['paths']} |" for maker in made_by
     ]
+    learned = f"{LEARNED[name]} {OF_ROUND}" if manifest["stage"] == ROUND_PAIRS else LEARNED[name]
     inside = "yaml" if form == LLAMA_FACTORY else "python"
     length = "`max_length=None`, or picture tokens are cut" if form != LLAMA_FACTORY else "a `cutoff_len` that fits"
     return "\n".join([
         "---", "task_categories:\n- visual-question-answering", "tags:\n- insight-v\n- chain-of-thought",
         f"{CONFIGS.get(form, '')}---", "", f"# {manifest['rows']} rows for {TITLES[name]}", "",
-        f"{LEARNED[name]} Curated from generated and assessed paths in the manner of Insight-V (arXiv 2411.14432).", "",
+        f"{learned} Curated from generated and assessed paths in the manner of Insight-V (arXiv 2411.14432).", "",
         f"```{inside}\n{LOADING[form].format(name=name)}\n```", "", f"Train with {length}.", "",
         *write_table("Rows", manifest["kinds"]), *write_table("Excluded", manifest["excluded"]),
         *write_table("Questions or paths without a row", manifest["left_out"]),

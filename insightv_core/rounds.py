@@ -66,7 +66,7 @@ class RoundResult:
 
     def describe(self) -> dict:
         """Return everything as plain values."""
-        return asdict(self)
+        return asdict(self) | {"trained": self.trained.describe()}
 
 
 @dataclass(frozen=True)
@@ -279,7 +279,7 @@ def pair_paths(store: Store, series: Series, sampling: Run, assessing: Run) -> R
 
 def name_pairs(store: Store, series: Series, sampling: Run, assessing: Run) -> Run:
     """Return the run that pairs the paths of a round: the same paths and scores have the same id."""
-    from insightv_core.train.run import ROUND_PAIRS
+    from insightv_core.store.curation import ROUND_PAIRS
 
     count = sum(map(len, store.samples_of(sampling.id).values()))
     inputs = {

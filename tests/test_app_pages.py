@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from dataclasses import replace
@@ -29,6 +30,7 @@ from pages_project import (
     start_running,
 )
 
+from app import export as exporting
 from app.alarms import progress_alarms, raised_alarms, training_alarms
 from app.chat import Desk, render_chat
 from app.curves import nice_ticks, render_curves
@@ -61,11 +63,11 @@ from insightv_core.store.chats import (
     purge_chats,
     restore_chat,
 )
-from insightv_core.store.curation import assessed_questions
+from insightv_core.store.curation import assessed_questions, load_pairs, save_curation
 from insightv_core.store.evaluations import load_reports
 from insightv_core.store.margins import list_moved_pairs, list_round_margins, margins_of
 from insightv_core.store.runs import find_run, list_runs, load_alarms, load_curves, runs_after, runs_before, thin
-from insightv_core.store.training import add_metrics, load_pair_logprobs, mean_margin
+from insightv_core.store.training import add_metrics, add_model, add_round, load_pair_logprobs, mean_margin
 
 
 @pytest.fixture(scope="module")
@@ -389,14 +391,14 @@ def test_a_duration_is_never_longer_than_two_units(seconds):
 
 
 def test_export_shows_the_sets_what_was_left_out_and_rows_with_pictures(store):
-    html = render_export(store, "?tab=export")
+    html = render_export(store, "?tab=export", {})
     text = visible(html)
     assert f"Preference pairs {PAIRS - 1}" in text and f"Reasoning set {PAIRS}" in text
     assert ["no correct answer", "40"] in rows_of(html, "Left out, in questions")
     assert rows_of(html, "Excluded, in rows") == [["longer than 64 tokens", "1"]]
     assert html.count('<article class="row">') == 4 and html.count("/picture/") == 4
     assert "insightv export --set pairs --format trl" in html and "<script" not in html and "<img src=x" not in html
-    second = render_export(store, "?tab=export&set=reason&from=4")
+    second = render_export(store, "?tab=export&set=reason&from=4", {})
     assert "row 5," in visible(second) and "--set reason" in second
     seen = re.findall(r"row (\d+),", visible(html) + visible(second))
     assert seen == ["1", "2", "3", "4", "5", "6", "7", "8"]
@@ -407,34 +409,131 @@ def test_export_shows_the_sets_what_was_left_out_and_rows_with_pictures(store):
 @pytest.mark.parametrize("query", ["set=nothing", "format=exe", "from=-1", "from=9999999999", "run=zz", "run=../.."])
 def test_export_refuses_what_there_is_not(store, query):
     with pytest.raises(UserError):
-        render_export(store, f"?tab=export&{query}")
+        render_export(store, f"?tab=export&{query}", {})
 
 
 @pytest.mark.parametrize("form", ["jsonl", "llama-factory", "parquet", "trl"])
 def test_the_button_writes_the_export_beside_the_project_and_never_over_it(file, own, form, tmp_path):
-    html = write_export(own, f"?tab=export&set=pairs&format={form}&run={CURATING.id[:6]}")
+    html = write_whole(own, f"?tab=export&set=pairs&format={form}&run={CURATING.id[:6]}")
     folder = file.parent / "exports" / f"pairs-{form}-{CURATING.id[:8]}"
     manifest = json.loads((folder / "manifest.json").read_text())
     assert f"Wrote {PAIRS - 1} rows" in visible(html) and str(folder) in html and manifest["rows_sha256"] in html
     assert manifest["rows"] == PAIRS - 1 == len(read_export(folder, tmp_path))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    again = write_export(own, f"?tab=export&set=pairs&format={form}")
+    again = write_export(own, f"?tab=export&set=pairs&format={form}", {})
     assert "is there already" in again and "data-action" not in again
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert rows_of(again, "Written so far")[0][:2] == [str(folder), str(PAIRS - 1)]
     assert sorted(path.name for path in file.parent.iterdir() if "export" in path.name) == ["exports"]
 
 
+def write_whole(store, query: str) -> str:
+    """Press the button, and return the page once the export is over."""
+    writings: dict = {}
+    html = write_export(store, query, writings)
+    return wait_for_end(store, query, writings) if "data-refresh" in html else html
+
+
+def wait_for_end(store, query: str, writings: dict) -> str:
+    """Return the page as soon as it shows no export under way."""
+
+    def look() -> str | None:
+        html = render_export(store, query, writings)
+        return None if "data-refresh" in html else html
+
+    return wait_for(look)
+
+
+def test_an_export_under_way_shows_how_far_it_is_and_tells_once_how_it_ended(own, monkeypatch):
+    reached, go_on, writings, calls = threading.Event(), threading.Event(), {}, []
+    true, query = exporting.export_set, f"?tab=export&set=pairs&format=jsonl&run={CURATING.id}"
+
+    def write_slowly(*arguments, progress):
+        def count(rows: int) -> None:
+            progress(rows)
+            calls.append(rows)
+            if len(calls) == 5:
+                reached.set()
+                assert go_on.wait(60)
+
+        return true(*arguments, progress=count)
+
+    monkeypatch.setattr(exporting, "export_set", write_slowly)
+    write_export(own, query, writings)
+    assert reached.wait(60)
+    html = write_export(own, query, writings)  # a second press starts nothing
+    assert f'<progress max="{PAIRS - 1}" value="5"' in html and 'data-refresh="1"' in html
+    assert f"5 / {PAIRS - 1} rows, " in visible(html) and " left" in visible(html) and "data-action" not in html
+    other = render_export(own, query.replace("jsonl", "trl"), writings)
+    assert "<progress" not in other and 'data-action="write"' in other
+    go_on.set()
+    html = wait_for_end(own, query, writings)
+    assert f"Wrote {PAIRS - 1} rows" in visible(html) and len(calls) == PAIRS - 1
+    again = render_export(own, query, writings)
+    assert "Wrote" not in again and "This is written already" in again
+
+
+def test_an_export_that_fails_says_why_and_can_be_tried_again(file, own):
+    query = f"?tab=export&set=pairs&format=jsonl&run={CURATING.id}"
+    picture = own.image_file(own.value("SELECT image FROM questions JOIN pairs ON pairs.question = questions.id"))
+    hidden = picture.rename(picture.with_suffix(".gone"))
+    html = write_whole(own, query)
+    assert 'role="alert"' in html and "cannot be read" in visible(html) and 'data-action="write"' in html
+    assert list((file.parent / "exports").iterdir()) == []
+    hidden.rename(picture)
+    assert f"Wrote {PAIRS - 1} rows" in visible(write_whole(own, query))
+
+
+def test_the_pairs_of_a_round_are_chosen_and_written(file, own):
+    pairing = pair_a_round(own)
+    html = render_export(own, "?tab=export", {})
+    assert "Pairs of a round of DPO round 3, 77777777," in visible(html)
+    assert f"run={CURATING.id}" in html.partition("aria-current")[0]  # the newest curation is what the page opens with
+    html = render_export(own, f"?tab=export&run={pairing.id}", {})
+    assert "Preference pairs 1 " in visible(html) and "Reasoning set" not in visible(html)
+    assert f"--set pairs --format trl --run {pairing.id}" in html
+    assert "Wrote 1 row " in visible(write_whole(own, f"?tab=export&run={pairing.id}&format=jsonl"))
+    assert (file.parent / "exports" / "pairs-jsonl-77777777" / "rows.jsonl").is_file()
+    with pytest.raises(UserError, match="paired the paths of a round of DPO and has no reason set"):
+        render_export(own, f"?tab=export&run={pairing.id}&set=reason", {})
+    with own.transaction():
+        own.db.conn.execute("UPDATE runs SET status = 'failed' WHERE stage = 'curate'")
+    assert f"--run {pairing.id}" in render_export(own, "?tab=export", {})
+
+
+def pair_a_round(store) -> Run:
+    """Save the pairs of a third round: one of those that are curated."""
+    pairing = replace(CURATING, id="7" * 20, stage="pairs")
+    _, pair, *_ = next(load_pairs(store, CURATING.id))
+    store.start_run(pairing)
+    left_out = {"pairs": {"all answers are right": 5}}
+    rows = {"reason": [], "summary": []}
+    save_curation(
+        store, pairing.id, rows, [replace(pair, id="p7", run=pairing.id)], {"funnel": {}, "left_out": left_out}
+    )
+    store.end_run(pairing.id, "done")
+    third = replace(SECOND, id="3" * 20)
+    store.start_run(third)
+    add_model(store, ModelVersion("reason-u", "u" * 20), kind="adapter", base=None, folder="adapters", run=third.id)
+    add_round(store, third.id, before="t" * 20, after="u" * 20, curation=pairing.id)
+    return pairing
+
+
+def test_a_round_names_the_run_of_its_pairs(store):
+    with pytest.raises(UserError, match=f"is of dpo, which holds no sets: .*trained on those of run {CURATING.id}"):
+        render_export(store, f"?tab=export&run={FIRST.id}", {})
+
+
 def test_nothing_to_export_says_what_to_do(tmp_path):
     with open_store(make_project(tmp_path, 4)) as store:
-        assert "insightv curate" in render_export(store, "?tab=export")
+        assert "insightv curate" in render_export(store, "?tab=export", {})
         with pytest.raises(UserError, match="curate"):
-            write_export(store, "?tab=export")
+            write_export(store, "?tab=export", {})
     assert not (tmp_path / "exports").exists()
 
 
 def test_a_set_without_rows_offers_no_button(store):
-    html = render_export(store, "?tab=export&set=summary")
+    html = render_export(store, "?tab=export&set=summary", {})
     assert "data-action" not in html and "no rows to write" in html
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import threading
 
 import pytest
 from app_project import SlowVLM
@@ -12,6 +13,7 @@ from pages_project import CURATING, PAIRS, SECOND, make_worked_project, start_ru
 from test_app_browser import questions_of
 from test_app_pages import wait_for
 
+from app import export as exporting
 from app.main import PAGES, serve
 from app.pages import Project
 from insightv_core.evaluate import write_markdown
@@ -167,6 +169,26 @@ def test_an_export_is_chosen_looked_at_and_written_by_keyboard(page, address, pr
     page.reload()
     view.locator("h2", has_text="Written so far").wait_for()
     assert view.locator("[data-action=write]").count() == 0
+
+
+def test_a_long_export_shows_its_bar_and_then_by_itself_where_it_lies(page, address, monkeypatch):
+    true, go_on = exporting.export_set, threading.Event()
+
+    def write_slowly(*arguments, progress):
+        progress(3)
+        assert go_on.wait(60)
+        return true(*arguments, progress=progress)
+
+    monkeypatch.setattr(exporting, "export_set", write_slowly)
+    open_page(page, f"{address}?tab=export&run={CURATING.id}&set=reason&format=llama-factory")
+    view = shown(page, "export")
+    view.locator("[data-action=write]").click()
+    bar = view.get_by_role("progressbar", name="rows written")
+    bar.wait_for()
+    assert (bar.get_attribute("value"), bar.get_attribute("max")) == ("3", str(PAIRS))
+    go_on.set()
+    view.locator(".notice", has_text=f"Wrote {PAIRS} rows").wait_for()
+    assert bar.count() == 0
 
 
 def test_results_compare_copy_and_measure_the_judge(page, address, project):

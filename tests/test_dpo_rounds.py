@@ -4,7 +4,7 @@ import json
 
 import pytest
 from test_generate import make_project
-from test_sft import CHAIN, train
+from test_sft import CHAIN, count_training, train
 
 from insightv_core import prompts
 from insightv_core.cli import main
@@ -51,9 +51,11 @@ def project(tmp_path):
     return file
 
 
+SETTINGS = ["--batch-size", "2", "--gradient-accumulation", "1", "--learning-rate", "1e-3", "--epochs", "2"]
+
+
 def run_round(file, *more):
-    settings = ["--batch-size", "2", "--gradient-accumulation", "1", "--learning-rate", "1e-3", "--epochs", "2"]
-    return main(["dpo", "--project", str(file), "--run", "--json", *settings, *more])
+    return main(["dpo", "--project", str(file), "--run", "--json", *SETTINGS, *more])
 
 
 @pytest.mark.slow
@@ -63,8 +65,8 @@ def test_rounds_follow_each_other_and_margins_can_be_read(project, capsys):
     assert run_round(project) == 0
     one = json.loads(capsys.readouterr().out)
     assert one["rows"] == 6 and one["steps"] == 6 and one["round"] == 1 and one["mean_margin"] > 0.1
-    assert run_round(project) == 0  # again: nothing is trained
-    assert json.loads(capsys.readouterr().out)["fingerprint"] == one["fingerprint"]
+    assert run_round(project) == 0 and run_round(project, "--save-steps", "3") == 0  # again: nothing is trained
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [one, one]
     assert run_round(project, "--adapter", one["folder"]) == 0
     two = json.loads(capsys.readouterr().out)
     assert two["round"] == 2 and two["mean_margin"] > 0.1
@@ -82,6 +84,21 @@ def test_rounds_follow_each_other_and_margins_can_be_read(project, capsys):
         }  # fmt: skip
     assert run_round(project, "--gradient-accumulation", "16", "--epochs", "1") == 1
     assert "ended after 1 steps with the weights of reason-" in capsys.readouterr().err
+
+
+def test_a_round_that_is_trained_already_is_named_and_not_trained_again(project, monkeypatch, capsys):
+    works = count_training(monkeypatch)
+    assert train(project) == 0 and run_round(project) == 0
+    one = json.loads(capsys.readouterr().out.splitlines()[1])
+    for more in ([], ["--save-steps", "3"], ["--run", "cccc"]):
+        assert run_round(project, *more) == 0
+        assert json.loads(capsys.readouterr().out) == one
+    assert main(["dpo", "--project", str(project), "--run", *SETTINGS]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"already trained: adapter reason-2 in {one['folder']} (round 1, run {one['run']}, 6 pairs,")
+    assert [work.run.stage for work in works] == ["sft", "dpo"]
+    assert run_round(project, "--adapter", one["folder"]) == 0  # another policy is another round
+    assert json.loads(capsys.readouterr().out)["round"] == 2 and len(works) == 3
 
 
 def test_a_policy_that_is_not_there_is_named(project, capsys):

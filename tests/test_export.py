@@ -172,6 +172,13 @@ def test_the_card_loads_and_tells_the_numbers(store, tmp_path, form):
     assert "arXiv 2411.14432" in card and "| assess | judge | `judge-run` | 24 |" in card
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_progress_is_told_row_by_row(store, tmp_path, form):
+    told = []
+    manifest = export_set(store, newest(store), "pairs", form, tmp_path / "out", progress=told.append)
+    assert told == [1] * manifest["rows"]
+
+
 def test_excluded_rows_stay_in(store, tmp_path):
     run = newest(store)
     with store.transaction():

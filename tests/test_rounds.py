@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -21,8 +22,9 @@ from insightv_core import prompts
 from insightv_core.cli import main
 from insightv_core.curate.sets import REASON
 from insightv_core.errors import UserError
+from insightv_core.export import FORMATS, read_export
 from insightv_core.images import store_image
-from insightv_core.parse import write_answer, write_step
+from insightv_core.parse import PathVerdict, write_answer, write_step, write_verdicts
 from insightv_core.preflight import load_processor
 from insightv_core.records import ModelVersion, Question, Run, Sampling, SetRow, Step, identify
 from insightv_core.rounds import BEFORE, INITIAL, RoundsSettings, name_series, run_rounds
@@ -46,8 +48,20 @@ class Policy(ScriptedVLM):
 
     def converse(self, talks, sampling, *, adapter=None, listen=None, stop=None):
         for conversation in super().converse(talks, sampling, adapter=adapter, listen=listen, stop=stop):
-            self.wrote.append(Path(adapter).name)
+            if adapter is not None:
+                self.wrote.append(Path(adapter).name)
             yield conversation
+
+
+def like_guesses(asked):
+    """Return the verdicts of a judge that is not told the truth and likes what could be."""
+    assert f"{prompts.TRUTH} {prompts.UNKNOWN}\n" in asked
+    shown = [part.splitlines() for part in re.split(r"^Path \d+:\n", asked, flags=re.M)[1:]]
+    paths = [
+        PathVerdict(number, ("sound",) * (len(lines) - 1), 90 if "could be" in lines[0] else 20)
+        for number, lines in enumerate(shown, 1)
+    ]
+    return write_verdicts(paths)
 
 
 def make_project(folder, count):
@@ -74,11 +88,14 @@ def stage(tmp_path, monkeypatch):
     file = make_project(tmp_path, 5)
     with open_store(file) as store:
         answers = {question.id: question.answer for question in store.questions()}
-        policy = Policy(
-            lambda talk, sample: (
-                [WRONG, write_answer("999")] if sample else [CHAIN, write_answer(answers.get(talk.key, ""))]
-            )
-        )
+
+        def script(talk, sample):
+            asked = talk.messages[-1]["content"][-1]["text"]
+            if prompts.JUDGE in asked:
+                return [like_guesses(asked)]
+            return [WRONG, write_answer("999")] if sample else [CHAIN, write_answer(answers.get(talk.key, ""))]
+
+        policy = Policy(script)
         policy.wrote, policy.trained = [], []
         monkeypatch.setattr("insightv_core.vlm.loading.load_vlm", lambda name, **more: policy)
         monkeypatch.setattr("insightv_core.preflight.load_processor", load_once)
@@ -129,6 +146,22 @@ def test_each_round_samples_from_the_policy_before_it(stage):
     assert store.value("SELECT count(*) FROM runs WHERE stage = 'curate'") == 0  # `insightv sft` takes the newest
 
 
+def test_a_blind_judges_word_alone_can_make_the_pairs(stage, capsys):
+    store, start, _ = stage
+    command = ["dpo", "--project", str(store.file), "--adapter", str(start), "--rounds", "1", "--questions", "4"]
+    command += ["--paths", "2", "--evaluate", "0", "--pairs-by", "score", "--json"]
+    assert main(command) == 0
+    (result,) = json.loads(capsys.readouterr().out)["rounds"]
+    pairs = store.tuples(
+        "SELECT pairs.reason, one.outcome, other.outcome, pairs.excluded FROM pairs JOIN paths AS one ON "
+        "one.key = chosen JOIN paths AS other ON other.key = rejected WHERE pairs.run = ?",
+        [result["curating"]],
+    )
+    assert pairs == [("judge", "wrong", "correct", None)] * 4
+    assert main([*command, "--no-judge"]) == 1
+    assert "leave out --no-judge" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_first_policy_can_stay_the_reference(stage):
     store, start, policy = stage
@@ -170,6 +203,49 @@ def test_rounds_that_were_stopped_go_on_and_end_the_same(stage, monkeypatch, mom
     assert wrote == 3 * 8 + 4 * 2  # not one path or held-out answer was written twice
     assert run_rounds(store, "nano-base", str(start), SETTINGS, quiet=True) == results
     assert len(policy.wrote) == wrote
+
+
+def test_the_pairs_of_a_round_are_exported_with_their_pictures(stage, tmp_path, capsys):
+    store, start, policy = stage
+    _, second = run_rounds(store, "nano-base", str(start), replace(SETTINGS, rounds=2, evaluate=0), quiet=True)
+    command = ["export", "--project", str(store.file), "--json"]
+    for form in FORMATS:
+        out = tmp_path / form
+        wanted = ["--set", "pairs", "--format", form, "--out", str(out), "--run", second.curating[:9]]
+        assert main([*command, *wanted]) == 0
+        manifest = json.loads(capsys.readouterr().out)
+        assert manifest["run"] == second.curating and manifest["rows"] == 4
+        assert [each["model"] for each in manifest["made_by"]] == ["start+", None]
+        rows = read_export(out, tmp_path / "cache")
+        assert all(CHAIN in row["chosen"][0]["content"] and WRONG in row["rejected"][0]["content"] for row in rows)
+        assert len({row["id"] for row in rows}) == 4 and all(row["images"][0].size > (99, 99) for row in rows)
+        assert "sampled for a round of DPO" in (out / "README.md").read_text()
+    wanted = ["--format", "jsonl", "--out", str(tmp_path / "other"), "--run"]
+    assert main([*command, "--set", "reason", *wanted, second.curating]) == 1
+    assert "has no reason set: a run of `insightv curate` has one" in capsys.readouterr().err
+    assert main([*command, "--set", "pairs", *wanted, second.sampling]) == 1
+    said = capsys.readouterr().err
+    assert (
+        "is of generate, which holds no sets: give a run of curate, which has reason, summary and pairs, or one "
+        in said
+    )
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_command_names_the_pairs_of_each_round_and_what_is_trained_already(stage, monkeypatch, capsys):
+    store, start, policy = stage
+    command = ["dpo", "--project", str(store.file), "--adapter", str(start), "--rounds", "2", "--questions", "4"]
+    command += ["--paths", "2", "--no-judge", "--evaluate", "0"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    first, second = store.column("SELECT id FROM runs WHERE stage = 'pairs' ORDER BY started")
+    assert "\nadapter start++ in" in said and f"--run RUN, which is {first} (round 1), {second} (round 2)" in said
+    true = training.train_round
+    monkeypatch.setattr(training, "train_round", lambda *rest, **more: replace(true(*rest, **more), already=True))
+    assert main(command) == 0
+    assert "\nalready trained: adapter start++ in" in capsys.readouterr().out
+    assert main([*command, "--json"]) == 0
+    assert all("already" not in each["trained"] for each in json.loads(capsys.readouterr().out)["rounds"])
 
 
 @pytest.mark.slow

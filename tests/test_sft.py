@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -12,11 +13,12 @@ from insightv_core import prompts
 from insightv_core.cli import main
 from insightv_core.curate.sets import PLAIN, REASON
 from insightv_core.parse import write_step
-from insightv_core.records import Run, SetRow, Step
+from insightv_core.records import ModelVersion, Run, SetRow, Step
 from insightv_core.store import open_store
 from insightv_core.store.curation import save_curation
-from insightv_core.store.training import add_metrics, list_models, load_metrics
-from insightv_core.vlm.local import load_local
+from insightv_core.store.training import add_metrics, add_model, add_round, list_models, load_metrics
+from insightv_core.train import run as training
+from insightv_core.vlm.local import hash_files, load_local
 
 CHAIN = "\n".join(
     [write_step(Step("Read the bars", "red is 3, blue is 9.")), write_step(Step("Subtract", "9 - 3 = 6.", "summary"))]
@@ -27,15 +29,45 @@ CHAIN = "\n".join(
 def project(tmp_path):
     file = make_project(tmp_path, 6)
     with open_store(file) as store:
-        questions = list(store.questions())
-        run = Run("c" * 20, "curate", None, prompts.PROMPT_VERSION, {"inputs": {}}, "0")
-        store.start_run(run)
-        reason = [SetRow(question.id, None, REASON, CHAIN) for question in questions]
-        reason[-1] = SetRow(questions[-1].id, None, REASON, CHAIN, excluded="a flawed step")
-        summary = [SetRow(question.id, None, PLAIN, question.answer) for question in questions]
-        save_curation(store, run.id, {"reason": reason, "summary": summary}, [], {"inputs": {}})
-        store.end_run(run.id, "done")
+        curate_by_hand(store, "c" * 20)
     return file
+
+
+def curate_by_hand(store, name):
+    """Save a curation of every question, the last of them excluded from the reasoning set."""
+    questions = list(store.questions())
+    run = Run(name, "curate", None, prompts.PROMPT_VERSION, {"inputs": {}}, "0")
+    store.start_run(run)
+    reason = [SetRow(question.id, None, REASON, CHAIN) for question in questions]
+    reason[-1] = SetRow(questions[-1].id, None, REASON, CHAIN, excluded="a flawed step")
+    summary = [SetRow(question.id, None, PLAIN, question.answer) for question in questions]
+    save_curation(store, run.id, {"reason": reason, "summary": summary}, [], {"inputs": {}})
+    store.end_run(run.id, "done")
+
+
+def count_training(monkeypatch):
+    """Return a list that gets what is trained, in place of training: each run keeps an adapter at once."""
+    works = []
+
+    def carry_out(store, work, make, *, note=None, command=None, quiet=False):
+        works.append(work)
+        store.start_run(work.run, command=command)
+        folder = store.folder / "adapters" / f"{work.role}-{len(works)}"
+        folder.mkdir(parents=True)
+        (folder / "adapter_config.json").write_text(json.dumps({"made_by": work.run.id}))
+        made = ModelVersion(folder.name, hash_files(folder))
+        base = work.base.fingerprint
+        add_model(store, made, kind="adapter", base=base, folder=str(folder), run=work.run.id)
+        add_metrics(store, work.run.id, 7, {"loss": 0.25, "rows": len(work.rows), "seconds": 3.0})
+        if work.run.stage == "dpo":
+            adapter, curation = (work.run.settings[name] for name in ("adapter", "curation"))
+            add_round(store, work.run.id, before=adapter, after=made.fingerprint, curation=curation)
+        store.end_run(work.run.id, "done", done=7)
+        return training.find_finished(store, work.run, work.role)
+
+    monkeypatch.setattr(training, "_carry_out", carry_out)
+    monkeypatch.setattr("insightv_core.vlm.local.load_local", lambda name, **more: None)
+    return works
 
 
 def train(file, *more, role="reason"):
@@ -58,6 +90,10 @@ def test_an_agent_learns_its_set_and_its_adapter_is_kept(project, capsys):
         assert store.value("SELECT status FROM runs WHERE id = ?", [trained["run"]]) == "done"
     assert train(project, "--epochs", "8", "--learning-rate", "3e-3") == 0  # is not trained again
     assert json.loads(capsys.readouterr().out) == trained
+    with open_store(project) as store:
+        curate_by_hand(store, "d" * 20)  # has the same rows, and would end with the same weights
+    assert train(project, "--epochs", "8", "--learning-rate", "3e-3", "--save-steps", "5") == 0
+    assert json.loads(capsys.readouterr().out) == trained
     assert says(trained["folder"], project) == CHAIN.splitlines()[0]
 
 
@@ -77,7 +113,6 @@ def says(adapter, project):
 def test_a_stopped_run_continues_to_the_same_weights(project, tmp_path, capsys, monkeypatch):
     from transformers import TrainerCallback
 
-    from insightv_core.train import run as training
     from insightv_core.train.settings import SFTSettings
 
     class Stop(TrainerCallback):
@@ -121,6 +156,54 @@ def test_all_weights_can_be_trained(project, capsys):
     before = load_file(find_model("nano-base") / "model.safetensors")
     changed = {name for name in before if not torch.equal(before[name].float(), weights[name].float())}
     assert changed and not any("vision_tower" in name for name in changed)
+
+
+def test_what_is_trained_already_is_named_and_not_trained_again(project, monkeypatch, capsys):
+    works = count_training(monkeypatch)
+    assert train(project) == 0
+    trained = json.loads(capsys.readouterr().out)
+    assert "already" not in trained and trained["rows"] == 5
+    with open_store(project) as store:
+        curate_by_hand(store, "d" * 20)
+    for more in ([], ["--save-steps", "7"], ["--run", "cccc"]):
+        assert train(project, *more) == 0
+        assert json.loads(capsys.readouterr().out) == trained
+    assert main(["sft", "reason", "--project", str(project), "--batch-size", "2"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"already trained: adapter reason-1 in {trained['folder']} (run {trained['run']}, 5 rows, ")
+    assert "7 steps, loss 0.250 to 0.250)" in said and len(works) == 1
+    assert main(["sft", "summary", "--project", str(project)]) == 0
+    assert capsys.readouterr().out.startswith("run ") and len(works) == 2
+
+
+def test_other_rows_settings_or_lost_weights_are_trained(project, monkeypatch, capsys):
+    works = count_training(monkeypatch)
+    assert train(project) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert train(project, "--epochs", "3") == 0 and train(project, "--seed", "1") == 0 and len(works) == 3
+    exclude(project, "'too long'")
+    assert train(project) == 0 and [len(work.rows) for work in works] == [5, 5, 5, 4]
+    exclude(project, "NULL")
+    assert train(project) == 0 and len(works) == 4
+    shutil.rmtree(first["folder"])
+    assert train(project) == 0 and works[4].run.id == first["run"]
+
+
+def exclude(project, reason):
+    with open_store(project) as store, store.transaction():
+        store.db.conn.execute(f"UPDATE set_rows SET excluded = {reason} WHERE number = 1")
+
+
+def test_what_an_earlier_version_trained_is_known_by_its_curation(project, monkeypatch, capsys):
+    works = count_training(monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "hash_rows", lambda rows: "not a part of the id")
+        assert train(project) == 0
+    first = json.loads(capsys.readouterr().out)
+    with open_store(project) as store, store.transaction():
+        store.db.conn.execute("UPDATE runs SET settings = json_remove(settings, '$.rows_sha256') WHERE stage = 'sft'")
+    assert train(project) == 0
+    assert json.loads(capsys.readouterr().out) == first and len(works) == 1
 
 
 def test_without_a_curated_set_the_command_says_what_to_do(tmp_path, capsys):

@@ -233,7 +233,11 @@ def run_export(options: argparse.Namespace) -> int:
     """Write a set to a folder and say what is in it."""
     with open_project(options) as store:
         run = find_set_run(store, options.name, options.run_id)
-        manifest = export_set(store, run.id, options.name, options.format, options.out, layout=options.layout)
+        counts = count_rows(store, run.id).get(options.name, {"rows": {}})
+        with progress_bar(sum(counts["rows"].values()), "rows", quiet=options.json) as bar:
+            manifest = export_set(
+                store, run.id, options.name, options.format, options.out, layout=options.layout, progress=bar.update
+            )
         words = (
             f"{manifest['rows']} rows of {options.name}, run {run.id[:8]}, in {options.out} ({options.format}); "
             f"README.md there tells how to load them"

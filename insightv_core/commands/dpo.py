@@ -2,6 +2,7 @@
 
 import argparse
 
+from insightv_core.assess import AssessSettings
 from insightv_core.commands.common import (
     add_command,
     add_project_options,
@@ -11,7 +12,7 @@ from insightv_core.commands.common import (
     print_result,
 )
 from insightv_core.commands.generate import read_temperatures
-from insightv_core.curate.settings import CurateSettings
+from insightv_core.curate.settings import PAIRS_BY, SCORE, CurateSettings
 from insightv_core.errors import UserError
 from insightv_core.records import Sampling
 from insightv_core.rounds import INITIAL, PREVIOUS, RoundsSettings, run_rounds
@@ -37,7 +38,8 @@ def add_dpo_command(commands) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--run", dest="run_id", metavar="RUN", nargs="?", const=NEWEST,
-        help="train once, on the pairs of this run of `insightv curate` only (of the newest where none is named)",
+        help="train once, on the pairs of this run of `insightv curate` or of a round only (of the newest run of "
+        "`insightv curate` where none is named)",
     )  # fmt: skip
     add_round_options(parser)
     add_training_options(parser)
@@ -63,6 +65,11 @@ def add_round_options(parser: argparse.ArgumentParser) -> None:
     judges = group.add_mutually_exclusive_group()
     judges.add_argument("--judge", metavar="MODEL", default=defaults.judge, help="scores the paths (%(default)s)")
     judges.add_argument("--no-judge", action="store_true", help="pair by right and wrong answers alone")
+    group.add_argument(
+        "--pairs-by", choices=PAIRS_BY, default=defaults.curate.pairs_by,
+        help="prefer right answers, then higher scores, or go by the score alone of a judge that is not told the "
+        "correct answer, as in RLAIF (%(default)s)",
+    )  # fmt: skip
     group.add_argument(
         "--pairs", type=positive, default=defaults.curate.pairs_per_question, metavar="N",
         help="pairs a question, best against worst first (%(default)s)",
@@ -118,12 +125,17 @@ def read_training(options: argparse.Namespace) -> DPOSettings:
 def read_settings(options: argparse.Namespace) -> RoundsSettings:
     """Return the settings of whole rounds that the options stand for."""
     defaults = RoundsSettings()
+    blind = options.pairs_by == SCORE
+    if blind and options.no_judge:
+        raise UserError(f"--pairs-by {SCORE} goes by a judge's scores: leave out --no-judge")
     return RoundsSettings(
         rounds=options.rounds or defaults.rounds, questions=options.questions, paths=options.paths,
         reference=options.reference, judge=None if options.no_judge else options.judge,
         evaluate=max(0, options.evaluate),
         sampling=Sampling(options.temperature, max_tokens=options.max_tokens, seed=options.seed),
-        curate=CurateSettings(pairs_per_question=options.pairs, seed=options.seed), training=read_training(options),
+        assess=AssessSettings(blind=blind),
+        curate=CurateSettings(pairs_per_question=options.pairs, pairs_by=options.pairs_by, seed=options.seed),
+        training=read_training(options),
     )  # fmt: skip
 
 
@@ -154,7 +166,13 @@ def train_in_rounds(store: Store, options: argparse.Namespace) -> int:
         store, options.model, adapter, read_settings(options), command=command_line(), quiet=options.json, tell=tell
     )
     last = results[-1].trained
-    words = f"adapter {last.model} in {last.folder}\nhow it does with the summary agent: insightv evaluate --rounds"
+    lead = "already trained: " if all(each.trained.already for each in results) else ""
+    pairs = ", ".join(f"{each.curating} (round {each.number})" for each in results)
+    words = (
+        f"{lead}adapter {last.model} in {last.folder}\nhow it does with the summary agent: insightv evaluate --rounds\n"
+        f"its pairs: insightv export --set pairs --format trl --out pairs --project {store.file} --run RUN, "
+        f"which is {pairs}"
+    )
     print_result(options, {"rounds": [each.describe() for each in results], "adapter": last.fingerprint}, words)
     return 0
 
@@ -177,10 +195,13 @@ def train_on_pairs(store: Store, options: argparse.Namespace) -> int:
     (made,) = (each for each in list_rounds(store) if each["run"] == trained.run)
     margin = mean_margin(store, made["policy"], made["reference"], settings.beta)
     shown = "" if margin is None else f", mean reward margin {margin:+.3f}"
-    words = (
-        f"round {made['number']}, run {trained.run}: {trained.rows} pairs, {trained.steps} steps, loss "
-        f"{trained.first_loss:.3f} to {trained.last_loss:.3f}{shown} in {trained.seconds:.0f} s\n"
-        f"adapter {trained.model} in {trained.folder}"
+    went = (
+        f"{trained.rows} pairs, {trained.steps} steps, loss {trained.first_loss:.3f} to {trained.last_loss:.3f}{shown}"
     )
+    place = f"adapter {trained.model} in {trained.folder}"
+    if trained.already:
+        words = f"already trained: {place} (round {made['number']}, run {trained.run}, {went})"
+    else:
+        words = f"round {made['number']}, run {trained.run}: {went} in {trained.seconds:.0f} s\n{place}"
     print_result(options, trained.describe() | {"round": made["number"], "mean_margin": margin}, words)
     return 0

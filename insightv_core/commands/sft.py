@@ -1,7 +1,7 @@
 """`insightv sft`: train the reasoning agent or the summary agent on a curated set."""
 
 import argparse
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from insightv_core.commands.common import (
     add_command,
@@ -13,13 +13,17 @@ from insightv_core.commands.common import (
 )
 from insightv_core.train.settings import SFTSettings
 
+if TYPE_CHECKING:
+    from insightv_core.train.run import Trained
+
 ROLES = ("reason", "summary")
 
 
 def add_sft_command(commands) -> None:
     """Add `insightv sft`."""
     parser = add_command(
-        commands, "sft", run_sft, "train the reasoning agent or the summary agent; the same command continues",
+        commands, "sft", run_sft,
+        "train the reasoning agent or the summary agent; the same command continues, and trains nothing twice",
         "insightv sft reason --model nano-base --epochs 4",
     )  # fmt: skip
     defaults = SFTSettings()
@@ -63,11 +67,15 @@ def run_sft(options: argparse.Namespace) -> int:
             store, options.role, options.model, read_settings(options), curation=options.run_id, command=command_line(),
             quiet=options.json,
         )  # fmt: skip
-        shown = Path(trained.folder)
-        words = (
-            f"run {trained.run}: {trained.rows} rows, {trained.steps} steps, loss {trained.first_loss:.3f} to "
-            f"{trained.last_loss:.3f} in {trained.seconds:.0f} s\n{trained.kind} {trained.model} in {shown}"
-        )
         if is_main():
-            print_result(options, trained.describe(), words)
+            print_result(options, trained.describe(), write_words(trained))
     return 0
+
+
+def write_words(trained: "Trained") -> str:
+    """Return what was trained, now or before, and where it lies."""
+    went = f"{trained.rows} rows, {trained.steps} steps, loss {trained.first_loss:.3f} to {trained.last_loss:.3f}"
+    made = f"{trained.kind} {trained.model} in {trained.folder}"
+    if trained.already:
+        return f"already trained: {made} (run {trained.run}, {went})"
+    return f"run {trained.run}: {went} in {trained.seconds:.0f} s\n{made}"

@@ -32,6 +32,8 @@ from insightv_core.store.reviews import load_events
 TOGETHER = 250  # questions
 PAGE = 1000  # rows
 LISTED = "IN (SELECT value FROM json_each(?))"
+CURATE = "curate"
+ROUND_PAIRS = "pairs"  # the stage of runs that pair the paths of a round; training sets of agents are not among them
 
 
 @dataclass(frozen=True)
@@ -254,7 +256,35 @@ def find_curation(store: Store, run: str | None = None) -> Run:
         run = store.value("SELECT id FROM runs WHERE stage = 'curate' AND status = 'done' ORDER BY updated DESC")
         if run is None:
             raise UserError(f"nothing is curated in {store.file} yet: run `insightv curate` first")
-    return store.run(find_stage_run(store, "curate", run))
+    return store.run(find_stage_run(store, CURATE, run))
+
+
+def find_set_run(store: Store, name: str, run: str | None = None) -> Run:
+    """Return the run that holds "reason", "summary" or "pairs": the newest curation, or the run that is named.
+
+    Pairs may also be those of a round of DPO. Raises `UserError` for a run that has no such set, and says which have.
+    """
+    if run is None:
+        return find_curation(store)
+    found = store.run(run)
+    if found.stage == CURATE or (found.stage, name) == (ROUND_PAIRS, "pairs"):
+        return found
+    if found.stage == ROUND_PAIRS:
+        raise UserError(
+            f"run {found.id} paired the paths of a round of DPO and has no {name} set: a run of `insightv curate` has "
+            "one, this one has pairs alone"
+        )
+    trained_on = store.value("SELECT curating FROM rounds WHERE run = ?", [found.id])
+    raise UserError(
+        f"run {found.id} is of {found.stage}, which holds no sets: give a run of curate, which has reason, summary and "
+        "pairs, or one of pairs, as each round of `insightv dpo` makes for its pairs"
+        + (f" (this round was trained on those of run {trained_on})" if trained_on else "")
+    )
+
+
+def find_round(store: Store, run: str) -> int | None:
+    """Return the number of the first round of DPO that was trained on the pairs of a run; None where there is none."""
+    return store.value("SELECT min(number) FROM rounds WHERE curating = ?", [run])
 
 
 def load_manifest(store: Store, run: str) -> dict:

@@ -1,14 +1,16 @@
 """Training runs of a project: the curated set in, an agent's weights out, metrics in the store while it goes on.
 
 A run's folder is `runs/<run>` beside the project file. A killed run continues at its last checkpoint and ends with
-the weights of an uninterrupted one; a finished run is not done again.
+the weights of an uninterrupted one; what a run has finished is not trained again, whichever curation its rows are from.
 """
 
 import contextlib
+import hashlib
+import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ from insightv_core import __version__, prompts
 from insightv_core.errors import UserError
 from insightv_core.records import ModelVersion, Run, identify
 from insightv_core.store import Store
+from insightv_core.store.project import DONE
+from insightv_core.store.runs import list_runs
 from insightv_core.store.training import (
     ADAPTER,
     WHOLE,
@@ -38,14 +42,20 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import TrainerCallback
 
+    from insightv_core.curate.rows import TrainingRow
+
 REASONING = "reason"  # the role of the agent that DPO trains
-ROUND_PAIRS = "pairs"  # the stage of runs that pair the paths of a round; training sets of agents are not among them
 PAIR_COLUMNS = ("images", "prompt", "chosen", "rejected")
+ROWS = "rows_sha256"  # which rows a run was trained on, in its settings
+INDIFFERENT = ("curation", "logging_steps", "save_steps", "keep_checkpoints")  # settings that no weight depends on
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training run made: an adapter or whole weights, and how its loss went."""
+    """What a training run made: an adapter or whole weights, and how its loss went.
+
+    `already` is whether it was there before it was asked for.
+    """
 
     run: str
     role: str
@@ -58,17 +68,43 @@ class Trained:
     first_loss: float
     last_loss: float
     seconds: float
+    already: bool = field(default=False, compare=False)
 
     def describe(self) -> dict:
-        """Return everything as plain values."""
-        return asdict(self)
+        """Return everything as plain values, the same whether it was trained now or before."""
+        return {name: value for name, value in asdict(self).items() if name != "already"}
 
 
-def name_run(role: str, base: ModelVersion, settings: SFTSettings, curation: str) -> Run:
-    """Return the run that these settings stand for: the same work has the same id."""
-    described = {"role": role, "curation": curation, **asdict(settings)}
-    run = identify("sft", base.fingerprint, prompts.PROMPT_VERSION, described)
-    return Run(run, "sft", base, prompts.PROMPT_VERSION, described, __version__)
+def name_run(
+    store: Store, stage: str, base: ModelVersion, described: Mapping[str, Any], rows: "Iterable[TrainingRow]"
+) -> Run:  # fmt: skip
+    """Return the run that trains a model on rows as `described`: the one that has finished this work, or a new one.
+
+    The same work has the same id; a set whose rows have changed since is other work.
+    """
+    described = {**described, ROWS: hash_rows(rows)}
+    for known in list_runs(store, stage=stage, limit=-1):
+        settings = known.settings
+        if ROWS not in settings and settings.get("curation") == described["curation"]:  # of an earlier version
+            settings = settings | {ROWS: described[ROWS]}
+        same_start = (known.fingerprint, known.prompt_version) == (base.fingerprint, prompts.PROMPT_VERSION)
+        if known.status == DONE and same_start and read_essence(settings) == read_essence(described):
+            return store.run(known.id)
+    name = identify(stage, base.fingerprint, prompts.PROMPT_VERSION, described)
+    return Run(name, stage, base, prompts.PROMPT_VERSION, described, __version__)
+
+
+def read_essence(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the weights depend on, of all that describes a run."""
+    return {name: value for name, value in described.items() if name not in INDIFFERENT}
+
+
+def hash_rows(rows: "Iterable[TrainingRow]") -> str:
+    """Return a sha256 over what is learned from rows, in their order: pictures, prompts and replies."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps([row.question.image, row.prompt, row.completion, row.rejected]).encode())
+    return digest.hexdigest()
 
 
 def train_agent(
@@ -86,16 +122,18 @@ def train_agent(
 
     Raises `UserError` when there is no such set, or nothing in it can be trained on.
     """
+    from insightv_core.curate.rows import training_rows
     from insightv_core.store.curation import find_curation
     from insightv_core.vlm.local import load_local
 
     check_launch()
     curated = find_curation(store, curation)
     base = read_version(model_name)
-    run = name_run(role, base, settings, curated.id)
+    chosen = list(training_rows(store, curated.id, role))
+    run = name_run(store, "sft", base, {"role": role, "curation": curated.id, **asdict(settings)}, chosen)
     finished = find_finished(store, run, role)
     if finished is not None:
-        return finished
+        return replace(finished, already=True)
     vlm = load_local(model_name, device=own_device())
 
     def make(rows: "Dataset", folder: Path, recorder: "TrainerCallback"):
@@ -103,7 +141,7 @@ def train_agent(
 
         return make_trainer(vlm.model.train(), settings, rows, vlm.processor, folder, callbacks=[recorder, *callbacks])
 
-    work = Work(run, role, curated.id, role, base, vlm, settings)
+    work = Work(run, role, chosen, base, vlm, settings)
     return _carry_out(store, work, make, command=command, quiet=quiet)
 
 
@@ -129,25 +167,24 @@ def train_round(
     are saved, so that the reward margin of any pair can be read for every round. Raises `UserError` where there are no
     pairs or no adapter, or the adapter belongs to another base.
     """
-    from insightv_core.store.curation import find_curation
+    from insightv_core.curate.rows import training_rows
+    from insightv_core.store.curation import find_set_run
     from insightv_core.vlm.local import load_local
 
     check_launch()
     base = read_version(model_name)
     policy = open_adapter(store, adapter, base)
     anchor = open_adapter(store, reference, base) if reference else policy
-    curated = store.run(curation) if curation else find_curation(store)
-    if curated.stage not in ("curate", ROUND_PAIRS):
-        raise UserError(f"run {curated.id} is of {curated.stage}: give a run of `insightv curate`, which has pairs")
+    curated = find_set_run(store, "pairs", curation)
+    pairs = list(training_rows(store, curated.id, "pairs"))
     described = {
         "adapter": policy.version.fingerprint, "reference": anchor.version.fingerprint, "curation": curated.id,
         **asdict(settings),
     }  # fmt: skip
-    name = identify("dpo", base.fingerprint, prompts.PROMPT_VERSION, described)
-    run = Run(name, "dpo", base, prompts.PROMPT_VERSION, described, __version__)
+    run = name_run(store, "dpo", base, described, pairs)
     finished = find_finished(store, run, REASONING)
     if finished is not None:
-        return finished
+        return replace(finished, already=True)
     vlm = load_local(model_name, device=own_device())
 
     def make(rows: "Dataset", folder: Path, recorder: "TrainerCallback"):
@@ -172,18 +209,17 @@ def train_round(
         for model, (chosen, rejected) in ((anchor.version.fingerprint, reference_values), (fingerprint, scores)):
             add_pair_logprobs(store, model, zip(rows["id"], chosen, rejected, strict=True))
 
-    work = Work(run, REASONING, curated.id, "pairs", base, vlm, settings)
+    work = Work(run, REASONING, pairs, base, vlm, settings)
     return _carry_out(store, work, make, note=note, command=command, quiet=quiet)
 
 
 @dataclass(frozen=True)
 class Work:
-    """A training run to carry out: which rows of which curating run, on which model, for which agent."""
+    """A training run to carry out: on which rows and which model, for which agent."""
 
     run: Run
     role: str
-    curation: str
-    rows: str
+    rows: "Sequence[TrainingRow]"
     base: ModelVersion
     vlm: Any
     settings: DPOSettings | SFTSettings
@@ -201,11 +237,10 @@ def _carry_out(
 
     Of several processes only the first writes; all of them take part in what `note` computes.
     """
-    from insightv_core.curate.rows import training_rows
     from insightv_core.export import to_dataset
 
     run, folder = work.run, store.folder / "runs" / work.run.id
-    rows = to_dataset(training_rows(store, work.curation, work.rows), store.image_file)
+    rows = to_dataset(work.rows, store.image_file)
     if is_main():
         store.start_run(run, command=command)
     started = time.perf_counter()
@@ -267,8 +302,8 @@ def _keep(store: Store, work: Work, trainer: Any, folder: Path) -> str:
     if known is not None and known["run"] != work.run.id:
         raise UserError(
             f"training ended after {trainer.state.global_step} steps with the weights of {known['name']}, which are "
-            "there already: its rows and settings are the same, or nothing was learned, as the first step is warm-up "
-            "(lower --gradient-accumulation or --batch-size, or give it more rows)"
+            "there already: nothing was learned, as the first step is warm-up (lower --gradient-accumulation or "
+            "--batch-size, or give it more rows), or its settings come to the same"
         )
     name = f"{work.role}-{fingerprint[:8]}"
     kept = store.folder / ("models" if work.whole else "adapters") / name
