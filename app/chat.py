@@ -173,8 +173,10 @@ class Desk:
         turn.solution = solve(turn.question, turn.picture, reasoning, summary, settings, listen=turn.hear, stop=stop)
         if stop():
             return
+        turn.at[SUMMARY] = time.perf_counter() - turn.started
         base, turn.phase = self.model(self.project.base_model), DIRECT
         turn.direct = next((reply for _, reply in answer_directly(asked, Agent(base), stop=stop)), None)
+        turn.at[BASE] = time.perf_counter() - turn.started
 
     def show_work(self, turn: Turn, session: str, work: Callable[[Stopper], None]) -> Iterator[str]:
         """Yield how a turn looks while a thread works on it; closing the iterator stops the model."""
@@ -221,11 +223,14 @@ def add_chat_page(project: Project) -> None:
     desk = Desk(project)
 
     def show(query: object, account: Account) -> str:
+        chat = read_query(str(query)).get("chat")
         if may(account, REVIEWER):
-            desk.warm_up()
+            # To read a saved chat, or to play it, needs no model, which this machine may be too small for.
+            if not chat:
+                desk.warm_up()
             with project.open() as store:
                 purge_chats(store)
-        return render_chat(desk, read_query(str(query)).get("chat"))
+        return render_chat(desk, chat)
 
     def upload(address: str) -> dict[str, str]:
         return desk.take_picture(address)

@@ -1,15 +1,17 @@
 """Earlier chats: turns of the app as turns of the store and back, and the list of them."""
 
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from html import escape
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from app import render
 from app.overview import ago
 from app.pages import link
-from app.turn import DONE, STOPPED, Turn
+from app.turn import DONE, STOPPED, PlayedStep, Recording, Turn, read_partial
 from insightv_core.agents import Solution
 from insightv_core.images import store_image
 from insightv_core.parse import parse_step, parse_summary, write_step
@@ -35,8 +37,9 @@ def keep_turn(store: Store, turn: Turn, phase: str) -> None:
     elif turn.replies:
         image = turn.question.image or add_image(store, store_image(turn.picture, store.folder / "images"))
         chat = uuid.uuid4().hex[:20]
-        add_chat(store, chat, turn.question.text, image, describe(turn, phase == STOPPED))
-        turn.chat, turn.image = chat, image
+        turn.tokens = count_tokens(turn)
+        created = add_chat(store, chat, turn.question.text, image, describe(turn, phase == STOPPED))
+        turn.chat, turn.image, turn.recording = chat, image, make_recording(turn, created)
 
 
 def describe(turn: Turn, stopped: bool) -> list[ChatTurn]:
@@ -47,6 +50,7 @@ def describe(turn: Turn, stopped: bool) -> list[ChatTurn]:
     solution = turn.solution
     steps = solution.steps if solution else read_steps([text for text, _, _ in replies])
     details: dict = {"model": turn.models[REASONING], "replies": replies, "solved": solution is not None}
+    details["tokens"] = turn.tokens
     if solution:
         details |= {
             name: getattr(solution, name)
@@ -55,10 +59,12 @@ def describe(turn: Turn, stopped: bool) -> list[ChatTurn]:
     said.append(ChatTurn(REASONING, write_steps(steps), details))
     if solution:
         names = ("verdict", "answer", "problem", "summary_tokens", "summary_seconds")
-        costs = {name: getattr(solution, name) for name in names}
-        said.append(ChatTurn(SUMMARY, solution.summary_raw, {"model": turn.models[SUMMARY], **costs}))
+        judged = {name: getattr(solution, name) for name in names}
+        judged |= {"model": turn.models[SUMMARY], "at": turn.at.get(SUMMARY)}
+        said.append(ChatTurn(SUMMARY, solution.summary_raw, judged))
     if turn.direct:
-        said.append(ChatTurn(BASE, turn.direct.text, {"model": turn.models[BASE], **cost_of(turn.direct)}))
+        details = {"model": turn.models[BASE], "at": turn.at.get(BASE), **cost_of(turn.direct)}
+        said.append(ChatTurn(BASE, turn.direct.text, details))
     return said
 
 
@@ -75,6 +81,18 @@ def describe_edit(turn: Turn) -> list[ChatTurn]:
 def cost_of(reply: Reply) -> dict:
     """Return what a reply cost."""
     return {"tokens": reply.tokens, "seconds": reply.seconds}
+
+
+def count_tokens(turn: Turn) -> tuple[int | None, ...]:
+    """Return the tokens of each reply; nothing where one reply holds several steps, or the chain has no end."""
+    solution = turn.solution
+    if solution is None or any(number for _, number in turn.replies) or len(solution.turns) > len(turn.replies):
+        return ()
+    known = [each.tokens for each in solution.turns]
+    others = len(turn.replies) - len(known)
+    # Replies after the steps give the answer: one alone took what the steps did not.
+    rest = [solution.reasoning_tokens - sum(known)] if others == 1 else [None] * others
+    return (*known, *rest)
 
 
 def write_steps(steps: Sequence[Step]) -> str:
@@ -105,6 +123,12 @@ def restore_turn(store: Store, chat_id: str) -> Turn:
     for each in said:
         if each.speaker == BASE:
             turn.direct = restore_reply(each)
+        if each.speaker != EDITOR and "model" in each.details:
+            turn.models.setdefault(each.speaker, each.details["model"])
+        if each.details.get("at") is not None:
+            turn.at[each.speaker] = each.details["at"]
+    turn.tokens = tuple(reasoned.details.get("tokens", ()))
+    turn.recording = make_recording(turn, chat.created)
     restore_edit(turn, said)
     return turn
 
@@ -143,6 +167,73 @@ def open_picture(store: Store, sha256: str) -> "Image.Image":
     picture = Image.open(store.image_file(sha256))
     picture.load()
     return picture
+
+
+# -- as it is played ---------------------------------------------------------------------------------------------------
+
+SPREAD = "When each step was written is not recorded: the steps are spread over the chain's time by their length."
+UNPAUSED = "Pauses between the models are not recorded: it plays without them."
+
+
+def make_recording(turn: Turn, created: float) -> Recording:
+    """Return what a page needs to play a saved turn as it was first said, before anybody edited its chain."""
+    solution, direct = turn.solution, turn.direct
+    steps, thought, spread = time_steps(turn)
+    summary = base = None
+    if solution:
+        summary = max(thought, turn.at.get(SUMMARY, thought + solution.summary_seconds))
+    if direct:
+        before = thought if summary is None else summary
+        base = max(before, turn.at.get(BASE, before + direct.seconds))
+    unpaused = UNPAUSED if solution and SUMMARY not in turn.at else ""
+    spent = count_spent(turn, thought, summary)
+    saved = time.strftime("%Y-%m-%d %H:%M", time.localtime(created))
+    note = " ".join(filter(None, (SPREAD if spread else "", unpaused)))
+    return Recording(saved, name_models(turn), steps, thought, summary, base, spent, note)
+
+
+def time_steps(turn: Turn) -> tuple[tuple[PlayedStep, ...], float, bool]:
+    """Return the steps, when the last reply had ended, and whether their times are only spread by their length."""
+    replies = [reply for _, reply in sorted(turn.replies.items())]
+    ends = list(accumulate((seconds for *_, seconds in replies), initial=0.0))
+    played: list[PlayedStep] = []
+    for (text, done, _), (begins, end) in zip(replies, pairwise(ends), strict=True):
+        step = parse_step(text)
+        if isinstance(step, Step):
+            played.append(PlayedStep(step.summary, step.content, begins, end))
+        elif not done and turn.solution is None:
+            played.append(PlayedStep(*read_partial(text), begins, end, whole=False))
+    steps = turn.solution.steps if turn.solution else ()
+    if turn.solution is None or len(steps) == len(played):
+        return tuple(played), ends[-1], False
+    thought = max(ends[-1], turn.solution.reasoning_seconds)
+    lengths = [len(step.summary) + len(step.content) for step in steps]
+    share = thought / max(1, sum(lengths))
+    times = pairwise(accumulate((share * length for length in lengths), initial=0.0))
+    spread = (PlayedStep(step.summary, step.content, *each) for step, each in zip(steps, times, strict=True))
+    return tuple(spread), thought, True
+
+
+def count_spent(turn: Turn, thought: float, summary: float | None) -> tuple[tuple[float, int], ...]:
+    """Return times with the agents' tokens until then: after each reply where they are known, else after the chain."""
+    if turn.solution is None or summary is None:
+        return ()
+    times, counts = [thought], [turn.solution.reasoning_tokens]
+    known = [tokens for tokens in turn.tokens if tokens is not None]
+    if len(known) == len(turn.replies):
+        times = list(accumulate(seconds for _, (*_, seconds) in sorted(turn.replies.items())))
+        counts = list(accumulate(known))
+    return ((0.0, 0), *zip(times, counts, strict=True), (summary, counts[-1] + turn.solution.summary_tokens))
+
+
+def name_models(turn: Turn) -> str:
+    """Return who spoke, in words."""
+    one, other = turn.models.get(REASONING), turn.models.get(SUMMARY)
+    if one == other:
+        named = [f"both agents {one}"]
+    else:
+        named = [f"{speaker} {turn.models[speaker]}" for speaker in (REASONING, SUMMARY) if turn.models.get(speaker)]
+    return " · ".join([*named, *([f"{BASE} {turn.models[BASE]}"] if turn.direct and BASE in turn.models else [])])
 
 
 # -- the list ----------------------------------------------------------------------------------------------------------

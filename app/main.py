@@ -41,8 +41,8 @@ PAGES = {
     "import": "Import",
     "export": "Export",
 }
-STYLES = ("style.css", "work.css", "review.css", "access.css")
-SCRIPTS = ("script.js", "work.js", "import.js", "review.js")
+STYLES = ("style.css", "work.css", "review.css", "access.css", "replay.css")
+SCRIPTS = ("script.js", "work.js", "import.js", "review.js", "replay.js")
 
 
 def build_app(project: Project, uploads: Uploads) -> "Blocks":

@@ -1,10 +1,12 @@
 """A turn of the chat: what both agents and the base model said so far, and how it looks while it grows."""
 
+import json
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from html import escape
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from app import render
@@ -21,6 +23,41 @@ LOADING, DIRECT, WRITING, JUDGING, DONE, STOPPED, FAILED = (
     "loading", "direct", "reasoning", "summary", "done", "stopped", "failed",
 )  # fmt: skip
 STRING = r'"{}"\s*:\s*"((?:[^"\\]|\\.)*)'
+
+
+@dataclass(frozen=True)
+class PlayedStep:
+    """A step as it was said: from when to when, in seconds after the start, and whether it came to its end."""
+
+    title: str
+    content: str
+    begins: float
+    ends: float
+    whole: bool = True
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A saved turn as the page plays it: who spoke and on which day, and when, in seconds after the start.
+
+    `thought` is when the reasoning agent had ended, `summary` and `base` when these had answered, None where they did
+    not. `spent` are times with the agents' tokens until then; nothing where they are not known. `note` says what is
+    assumed where the recording does not tell.
+    """
+
+    saved: str
+    models: str
+    steps: tuple[PlayedStep, ...]
+    thought: float
+    summary: float | None
+    base: float | None
+    spent: tuple[tuple[float, int], ...]
+    note: str
+
+    @property
+    def length(self) -> float:
+        """Return how long it plays, in seconds."""
+        return max(self.thought, self.summary or 0.0, self.base or 0.0)
 
 
 @dataclass
@@ -42,6 +79,9 @@ class Turn:
     models: dict[str, str] = field(default_factory=dict)  # who spoke, by speaker
     chat: str | None = None  # where it is saved
     image: str | None = None  # the picture's sha256 once it is stored
+    at: dict[str, float] = field(default_factory=dict)  # when somebody had answered, in seconds after the start
+    tokens: tuple[int | None, ...] = ()  # of each reply, where they are known
+    recording: Recording | None = None  # once it is saved
 
     def hear(self, speaker: str, event: Event) -> None:
         """Note what an agent says: text so far, whether it is whole, and the seconds since the reply before."""
@@ -101,7 +141,7 @@ def render_turn(turn: Turn) -> str:
     problem = render.render_problem(turn.problem) if turn.problem else ""
     return (
         f'<div class="turn" data-phase="{turn.phase}"{saved_as(turn)}><div class="asked-head"><p class="asked">'
-        f"{escape(turn.question.text)}</p>{render_known(turn)}</div>{problem}"
+        f"{escape(turn.question.text)}</p>{render_known(turn)}</div>{render_recording(turn)}{problem}"
         f'<div class="agents"><div class="agent"><h2>Reasoning agent</h2>{render_chain(turn)}</div>'
         f'<div class="agent base"><h2>Base model <span class="soft">no reasoning</span></h2>{render_direct(turn)}</div>'
         f"</div>{render_verdicts(turn)}</div>"
@@ -113,6 +153,32 @@ def saved_as(turn: Turn) -> str:
     if turn.chat is None or turn.image is None:
         return ""
     return f' data-chat="{escape(turn.chat)}" data-source="{render.picture_address(turn.image)}"'
+
+
+SPEEDS = {"1": "1×", "2": "2×", "4": "4×", "0": "at once"}
+
+
+def render_recording(turn: Turn) -> str:
+    """Return who was recorded and when, and what plays it; the script shows the badge where nothing is said live."""
+    recording = turn.recording
+    if recording is None or not turn.over:
+        return ""
+    head = (
+        '<p class="recorded-who"><span class="recorded" hidden>recorded</span> '
+        f'<span class="soft">{escape(recording.saved)} · {escape(recording.models)}</span></p>'
+    )
+    if recording.length <= 0:
+        return f'<div class="recording">{head}<p class="soft">No times were recorded, so it cannot be played.</p></div>'
+    speeds = "".join(f'<option value="{factor}">{name}</option>' for factor, name in SPEEDS.items())
+    note = f'<p class="soft">{escape(recording.note)}</p>' if recording.note else ""
+    played = escape(json.dumps(asdict(recording) | {"length": recording.length}, ensure_ascii=False))
+    return (
+        f'<div class="recording" role="group" aria-label="Recording" data-recording="{played}">{head}'
+        '<div class="player"><button type="button" data-play>Play</button>'
+        '<button type="button" data-halt hidden>Stop</button><label class="speed"><span class="label">Speed</span> '
+        f'<select data-speed>{speeds}</select></label><span class="clock soft">{recording.length:.1f} s</span>'
+        f'<span class="unseen" role="status"></span></div>{note}</div>'
+    )
 
 
 def render_chain(turn: Turn) -> str:
@@ -139,23 +205,28 @@ STEP_DONE = '<span class="mark hollow" aria-hidden="true">·</span>'
 STEP_WRITING = '<span class="mark hollow" title="being written">…</span>'
 
 
-def in_seconds(seconds: float) -> str:
-    """Return a duration for the right edge of a step."""
-    return f'<span class="sure">{seconds:.1f} s</span>'
+def in_seconds(seconds: float, tokens: int | None = None) -> str:
+    """Return what a step took, for its right edge: its tokens where they are known, and its seconds."""
+    count = "" if tokens is None else f'<span class="tokens">{render.plural(tokens, "token")} · </span>'
+    return f'<span class="sure">{count}{seconds:.1f} s</span>'
 
 
 def render_finished(turn: Turn) -> str:
     """Return the finished chain, each step of which can be edited once nothing more comes."""
     assert turn.solution is not None
     steps = turn.steps or turn.solution.steps
-    seconds = [each[2] for each in turn.replies.values() if isinstance(parse_step(each[0]), Step)]
+    taken = [
+        (reply[2], tokens)
+        for reply, tokens in zip_longest(turn.replies.values(), turn.tokens[: len(turn.replies)])
+        if isinstance(parse_step(reply[0]), Step)
+    ]
     items = []
     for place, step in enumerate(steps):
         css = "edited" if place in turn.edited else ""
         note = '<span class="label">edited</span> ' if css else ""
         button = f'<button class="quiet" type="button" data-edit aria-label="Edit step {place + 1}">edit</button>'
         edit = button if turn.over else ""
-        time_taken = in_seconds(seconds[place]) if place < len(seconds) else ""
+        time_taken = in_seconds(*taken[place]) if place < len(taken) else ""
         after = f'<span class="step-tools">{note}{edit}{time_taken}</span>'
         items.append(render.render_step(place + 1, step, STEP_DONE, after, css))
     broken = (

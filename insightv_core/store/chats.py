@@ -46,12 +46,16 @@ def add_image(store: Store, image: StoredImage) -> str:
     return image.sha256
 
 
-def add_chat(store: Store, chat: str, title: str, image: str, turns: Iterable[ChatTurn]) -> None:
-    """Save a chat with its first turns; `image` is the sha256 of a picture that the project knows."""
+def add_chat(store: Store, chat: str, title: str, image: str, turns: Iterable[ChatTurn]) -> float:
+    """Save a chat with its first turns, and return when, in seconds since 1970.
+
+    `image` is the sha256 of a picture that the project knows.
+    """
     now = time.time()
     with store.transaction():
         store.db.conn.execute("INSERT INTO chats VALUES (?, ?, ?, ?)", storable(chat, title, image, now))
         _insert_turns(store, chat, turns, now)
+    return now
 
 
 def add_turns(store: Store, chat: str, turns: Iterable[ChatTurn]) -> None:
