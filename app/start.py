@@ -128,7 +128,11 @@ class Asked:
 def read_form(store: Store, project: Project, stage: str, given: Mapping[str, str]) -> Asked:
     """Return the command that a form stands for; values that are those of the command itself are left out."""
     parser, fields = stage_parser(stage), stage_fields(stage, offered_models(project))
-    first = tuple(given.get(each.name) or each.default for each in fields if not each.option)
+    # A word without an option could be taken for one, as "-h" is: what is none of the choices is told of below.
+    sent = {each.name: given.get(each.name, "").strip() for each in fields if not each.option}
+    first = tuple(
+        sent[each.name] if sent.get(each.name) in each.choices else each.default for each in fields if not each.option
+    )
     arguments, problems = [*first, "--project", str(store.file)], {}
     for field in fields:
         value = given.get(field.name, "").strip() or field.default

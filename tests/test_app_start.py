@@ -95,6 +95,12 @@ odd = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("word", ["-h", "--json", "@file", "nobody"])
+def test_a_word_in_place_of_a_choice_is_told_of_and_is_never_an_option(store, project, word):
+    asked = read_form(store, project, "sft", {"role": word, "epochs": "2"})
+    assert set(asked.problems) == {"role"} and word in asked.problems["role"] and word not in asked.arguments
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(STAGES), st.data())
 def test_whatever_a_form_sends_only_its_own_options_change(project, stage, data):
