@@ -3,7 +3,6 @@
 import json
 import shlex
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -14,7 +13,7 @@ from app import render
 from app.access import ADMIN, VIEWER, reading
 from app.overview import ago
 from app.pages import Project, link, read_query, section
-from app.runs import duration
+from app.working import Work, render_work
 from insightv_core.curate import SETS
 from insightv_core.curate.rows import TrainingRow, training_rows
 from insightv_core.errors import UserError
@@ -29,7 +28,6 @@ EXPORTS = "exports"
 SHOWN, MOST = 4, 200  # rows of a preview, and how far it goes
 LISTED = 20  # runs of each stage to choose from
 SOON = 0.5  # seconds; what is written by then needs no bar
-REFRESH = 1  # seconds
 NAMES = {"reason": "Reasoning set", "summary": "Summary set", "pairs": "Preference pairs"}
 UNITS = {"reason": "questions", "summary": "paths", "pairs": "questions"}
 FORMS = {
@@ -60,23 +58,10 @@ class Choice:
         return store.folder / EXPORTS / f"{self.name}-{self.form}-{self.run[:8]}"
 
 
-@dataclass
-class Writing:
-    """An export under way: its rows, how many are written, and how it ended."""
+STOPPED = "Stopped: nothing of this export was kept."
 
-    total: int
-    started: float
-    done: int = 0
-    manifest: dict | None = None
-    problem: str = ""
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing more comes."""
-        return self.manifest is not None or bool(self.problem)
-
-
-Writings = dict[Path, Writing]  # what is being written, or was and is not yet told of, by folder
+# What is being written, or was and is not yet told of, by folder; the outcome of each is a manifest.
+Writings = dict[Path, Work]
 
 
 def add_export_page(project: Project) -> None:
@@ -91,7 +76,14 @@ def add_export_page(project: Project) -> None:
         with project.open() as store:
             return write_export(store, query, writings)
 
-    section("export", [reading(VIEWER, show), reading(ADMIN, write)])
+    def halt(query: str) -> str:
+        with project.open() as store:
+            writing = writings.get(read_choice(store, query).folder(store))
+            if writing:
+                writing.stopping = True
+            return render_export(store, query, writings)
+
+    section("export", [reading(VIEWER, show), reading(ADMIN, write), reading(ADMIN, halt)])
 
 
 def read_choice(store: Store, query: str) -> Choice:
@@ -199,9 +191,7 @@ def render_formats(choice: Choice) -> str:
     return f'<h2>Format</h2><ul class="formats">{items}</ul>'
 
 
-def render_writing(
-    store: Store, choice: Choice, counts: Mapping[str, Mapping[str, int]], writing: Writing | None
-) -> str:
+def render_writing(store: Store, choice: Choice, counts: Mapping[str, Mapping[str, int]], writing: Work | None) -> str:
     """Return the button that writes the export, or how far it is, and the command that does the same."""
     if not counts["rows"]:
         return '<p class="soft">This set has no rows to write. Choose another, or curate with lower thresholds.</p>'
@@ -211,7 +201,7 @@ def render_writing(
         "--project", str(store.file),
     ])  # fmt: skip
     if writing:
-        act = render_progress(writing)
+        act = render_work(writing)
     elif folder.exists():
         act = f'<p>This is written already: <code class="place">{escape(str(folder))}</code></p>'
     else:
@@ -236,47 +226,32 @@ def write_export(store: Store, query: str, writings: Writings) -> str:
     if folder not in writings and folder.exists():
         return render_export(store, query, writings, f"{folder} is there already, and stays as it is")
     counts = count_rows(store, choice.run)[choice.name]["rows"]
-    writing = Writing(sum(counts.values()), time.monotonic())
+    writing = Work("The export", "Nothing of it was kept.", sum(counts.values()))
     if writings.setdefault(folder, writing) is writing:
         begin_writing(store.file, choice, folder, writing).join(SOON)
     return render_export(store, query, writings)
 
 
-def begin_writing(file: Path, choice: Choice, folder: Path, writing: Writing) -> threading.Thread:
+def begin_writing(file: Path, choice: Choice, folder: Path, writing: Work) -> threading.Thread:
     """Start to write an export in a thread, and return that."""
 
     def count(rows: int) -> None:
         writing.done += rows
+        if writing.stopping:
+            raise UserError(STOPPED)
 
-    def run() -> None:
-        try:
-            with open_store(file) as own:
-                writing.manifest = export_set(own, choice.run, choice.name, choice.form, folder, progress=count)
-        except UserError as error:
-            writing.problem = str(error)
-        except Exception as error:  # said on the page, where else it would wait for ever
-            writing.problem = f"The export failed ({type(error).__name__}: {error}). Nothing of it was kept."
+    def work() -> dict:
+        with open_store(file) as own:
+            return export_set(own, choice.run, choice.name, choice.form, folder, progress=count)
 
-    thread = threading.Thread(target=run, name=f"export {folder.name}", daemon=True)
-    thread.start()
-    return thread
+    return writing.start(work)
 
 
-def render_progress(writing: Writing) -> str:
-    """Return rows done, rate and time left of an export under way, in what is shown anew until it is over."""
-    rate = writing.done / max(time.monotonic() - writing.started, 1e-6)
-    bar = f'<progress max="{max(writing.total, 1)}" value="{writing.done}" aria-label="rows written"></progress>'
-    if writing.done < writing.total:
-        left = f", {duration((writing.total - writing.done) / rate)} left" if rate else ""
-        words = f"{writing.done:,} / {writing.total:,} rows, {rate:,.0f} a second{left}"
-    else:
-        words = f"{writing.total:,} rows written, finishing the files …"
-    return f'<p class="working" role="status" data-refresh="{REFRESH}">{bar}{words}</p>'
-
-
-def render_ending(folder: Path, writing: Writing) -> str:
+def render_ending(folder: Path, writing: Work) -> str:
     """Return where an export lies that was written, with its manifest, or why it could not be."""
-    manifest = writing.manifest
+    manifest = writing.outcome
+    if writing.problem == STOPPED:
+        return f'<p class="notice" role="status">{STOPPED}</p>'
     if manifest is None:
         return render.render_problem(writing.problem)
     return (

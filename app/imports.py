@@ -2,8 +2,6 @@
 
 import base64
 import io
-import threading
-import time
 from collections.abc import Iterator
 from html import escape
 from itertools import islice
@@ -16,11 +14,19 @@ from starlette.routing import Route
 from app import render
 from app.access import ADMIN, VIEWER, account_of, check, marked, reading
 from app.pages import Project, address, link, read_query, section
-from app.runs import duration
 from app.uploads import MOST_MEGABYTES, ZIP, Columns, Job, Upload, Uploads
+from app.working import render_work
 from insightv_core.errors import UserError
 from insightv_core.images import MAX_MEGABYTES, PictureError, encode_image
-from insightv_core.importing import TOLERANCE, ImportedRow, RefusedRow, check_targets, import_questions, read_row
+from insightv_core.importing import (
+    TOLERANCE,
+    ImportedRow,
+    ImportResult,
+    RefusedRow,
+    check_targets,
+    import_questions,
+    read_row,
+)
 from insightv_core.importing.choices import RowError
 from insightv_core.importing.rows import TARGETS, map_columns
 from insightv_core.importing.tables import KINDS
@@ -31,7 +37,6 @@ from insightv_core.store.browse import PathFilter
 SHOWN = 6  # rows of the preview
 LISTED = 200  # refused rows
 SIDE = 160  # pixels of a picture in the preview
-REFRESH = 1  # seconds
 UPLOAD = "/import/upload"
 NAMES = {
     "question": "question", "answer": "answer", "image": "picture", "options": "options",
@@ -85,25 +90,20 @@ def begin_import(store: Store, upload: Upload, query: str) -> None:
         raise UserError(f"{upload.name} is being imported already")
     chosen = read_columns(upload, query)
     map_columns_or_say(upload, chosen)
-    job = upload.job = Job(upload.table.total, time.monotonic())
+    job = upload.job = Job("The import", "What was read before is saved.", upload.table.total)
 
     def report(row: ImportedRow | RefusedRow) -> None:
         if isinstance(row, RefusedRow):
             job.refused.append(row)
-        job.read += 1
+        job.done += 1
 
-    def run() -> None:
-        try:
-            with open_store(store.file) as own:
-                job.result = import_questions(
-                    own, upload.source(chosen), columns=chosen, report=report, stop=lambda: job.stopping
-                )
-        except UserError as error:
-            job.problem = str(error)
-        except Exception as error:  # said on the page, where else it would wait for ever
-            job.problem = f"The import failed ({type(error).__name__}: {error}). What was read before is saved."
+    def work() -> ImportResult:
+        with open_store(store.file) as own:
+            return import_questions(
+                own, upload.source(chosen), columns=chosen, report=report, stop=lambda: job.stopping
+            )
 
-    threading.Thread(target=run, name=f"import {upload.name}", daemon=True).start()
+    job.start(work)
 
 
 def read_columns(upload: Upload, query: str) -> dict[str, str]:
@@ -243,9 +243,9 @@ def render_job(upload: Upload, job: Job) -> str:
     another = f'<a href="{link("import")}">import another file</a>'
     if job.problem:
         return f"{render.render_problem(job.problem)}<p>{another}</p>{render_refused(job.refused)}"
-    if job.result is None:
-        return render_progress(job) + render_refused(job.refused)
-    result, refused = job.result, len(job.result.refused)
+    if not job.over:
+        return render_work(job) + render_refused(job.refused)
+    result, refused = job.outcome, len(job.outcome.refused)
     known = result.read - result.added
     parts = [f"<strong>{render.plural(result.added, 'new question')}</strong>"]
     parts += [f"{known:,} in the project already"] if known else []
@@ -258,18 +258,6 @@ def render_job(upload: Upload, job: Job) -> str:
         f'<ul>{notes}</ul></div><p class="next-links"><a href="{source}">its questions in Browse</a> · '
         f'<a href="?tab=overview">what to do next</a> · {another}</p>{render_refused(list(result.refused))}'
     )
-
-
-def render_progress(job: Job) -> str:
-    """Return done, rate and time left of an import, and the button that stops it."""
-    seconds = max(time.monotonic() - job.started, 1e-6)
-    rate = job.read / seconds
-    whole = f" / {job.total:,}" if job.total is not None else ""
-    bar = f'<progress max="{max(job.total, 1)}" value="{job.read}" aria-label="done"></progress>' if job.total else ""
-    left = f", {duration((job.total - job.read) / rate)} left" if job.total and rate and job.read > 20 else ""
-    words = "stopping …" if job.stopping else f"{job.read:,}{whole} rows, {rate:,.0f} a second{left}"
-    button = "" if job.stopping else '<button data-action="halt" data-busy="stopping …">Stop</button>'
-    return f'<div data-refresh="{REFRESH}"><p class="working" role="status">{bar}{words}</p><p>{button}</p></div>'
 
 
 def render_refused(refused: list[RefusedRow]) -> str:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from html import escape
-from math import isfinite
 
 from app import render
 from app.access import ADMIN, VIEWER, reading
@@ -14,6 +13,7 @@ from app.pages import Project, link, read_query, section
 from app.pair_story import render_pair
 from app.start import begin_stage, render_form, render_stages, render_start
 from app.workers import Start, Workers, can_continue, continue_run, is_starting, read_tail, stop_run
+from app.working import duration
 from insightv_core.errors import UserError
 from insightv_core.store import Store
 from insightv_core.store.margins import Round, list_moved_pairs, list_round_margins
@@ -205,22 +205,6 @@ def rate_words(run: RunRow) -> str:
     if run.rate is None or run.stage == "curate":
         return "–"
     return f'<span title="on average since its start, pauses included">{short(run.rate)}</span>'
-
-
-def duration(seconds: float | None) -> str:
-    """Return a duration in the two units that matter.
-
-    >>> duration(0.2), duration(9.25), duration(75), duration(3700), duration(90000)
-    ('under 1 s', '9.2 s', '1 min 15 s', '1 h 1 min', '1 d 1 h')
-    """
-    if seconds is None or not isfinite(seconds):
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.2g} s" if seconds >= 1 else "under 1 s"
-    for size, unit, smaller, below in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit} {int(seconds % size // smaller)} {below}"
-    return "–"
 
 
 # -- one run -----------------------------------------------------------------------------------------------------------

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from app.working import Work
 from insightv_core.errors import UserError
 from insightv_core.images import MAX_MEGABYTES, first_line
-from insightv_core.importing import ImportResult, RefusedRow, Source
+from insightv_core.importing import RefusedRow, Source
 from insightv_core.importing.choices import RowError
 from insightv_core.importing.rows import DATA_ADDRESS, LONGEST_PATH, map_columns
 from insightv_core.importing.tables import KINDS, Row, Table, open_table
@@ -34,21 +35,10 @@ Columns = Mapping[str, str]
 
 
 @dataclass
-class Job:
-    """An import under way: what it has read so far, and how it ended."""
+class Job(Work):
+    """An import under way; its outcome is an `ImportResult`."""
 
-    total: int | None
-    started: float
-    read: int = 0
     refused: list[RefusedRow] = field(default_factory=list)
-    result: ImportResult | None = None
-    problem: str = ""
-    stopping: bool = False
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing more comes."""
-        return self.result is not None or bool(self.problem)
 
 
 @dataclass

@@ -34,16 +34,17 @@ from app import export as exporting
 from app.alarms import progress_alarms, raised_alarms, training_alarms
 from app.chat import Desk, render_chat
 from app.curves import nice_ticks, render_curves
-from app.export import render_export, write_export
+from app.export import STOPPED, render_export, write_export
 from app.history import render_history, restore_turn
 from app.judge_card import measure_judge, render_judge
 from app.next_action import next_action
 from app.pages import Project, read_query
 from app.pair_story import render_pair
 from app.results import render_results
-from app.runs import duration, render_list, render_run
+from app.runs import render_list, render_run
 from app.turn import render_turn
 from app.workers import continue_run, log_file, read_tail, stop_run
+from app.working import duration
 from insightv_core import judge_report
 from insightv_core.curate import CurateSettings, find_pairs
 from insightv_core.errors import UserError
@@ -463,7 +464,7 @@ def test_an_export_under_way_shows_how_far_it_is_and_tells_once_how_it_ended(own
     assert reached.wait(60)
     html = write_export(own, query, writings)  # a second press starts nothing
     assert f'<progress max="{PAIRS - 1}" value="5"' in html and 'data-refresh="1"' in html
-    assert f"5 / {PAIRS - 1} rows, " in visible(html) and " left" in visible(html) and "data-action" not in html
+    assert f"5 / {PAIRS - 1} rows, " in visible(html) and 'data-action="write"' not in html
     other = render_export(own, query.replace("jsonl", "trl"), writings)
     assert "<progress" not in other and 'data-action="write"' in other
     go_on.set()
@@ -471,6 +472,27 @@ def test_an_export_under_way_shows_how_far_it_is_and_tells_once_how_it_ended(own
     assert f"Wrote {PAIRS - 1} rows" in visible(html) and len(calls) == PAIRS - 1
     again = render_export(own, query, writings)
     assert "Wrote" not in again and "This is written already" in again
+
+
+@pytest.mark.parametrize("form", ["jsonl", "trl"])
+def test_a_stopped_export_leaves_nothing_and_can_be_written_again(own, monkeypatch, form):
+    writings, true, query = {}, exporting.export_set, f"?tab=export&set=pairs&format={form}&run={CURATING.id}"
+    folder = own.folder / "exports" / f"pairs-{form}-{CURATING.id[:8]}"
+
+    def stop_at_the_third(*arguments, progress):
+        def count(rows: int) -> None:
+            writings[folder].stopping = writings[folder].done == 2
+            progress(rows)
+
+        return true(*arguments, progress=count)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(exporting, "export_set", stop_at_the_third)
+        html = write_export(own, query, writings)
+        html = wait_for_end(own, query, writings) if "data-refresh" in html else html
+    assert STOPPED in html and 'role="alert"' not in html and 'data-action="write"' in html
+    assert not list((own.folder / "exports").iterdir())
+    assert f"Wrote {PAIRS - 1} rows" in visible(write_whole(own, query))
 
 
 def test_an_export_that_fails_says_why_and_can_be_tried_again(file, own):

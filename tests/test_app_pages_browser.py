@@ -183,12 +183,33 @@ def test_a_long_export_shows_its_bar_and_then_by_itself_where_it_lies(page, addr
     open_page(page, f"{address}?tab=export&run={CURATING.id}&set=reason&format=llama-factory")
     view = shown(page, "export")
     view.locator("[data-action=write]").click()
-    bar = view.get_by_role("progressbar", name="rows written")
+    bar = view.get_by_role("progressbar", name="rows done")
     bar.wait_for()
     assert (bar.get_attribute("value"), bar.get_attribute("max")) == ("3", str(PAIRS))
     go_on.set()
     view.locator(".notice", has_text=f"Wrote {PAIRS} rows").wait_for()
     assert bar.count() == 0
+
+
+def test_a_long_export_can_be_stopped_and_leaves_nothing(page, address, project, monkeypatch):
+    true, stopped = exporting.export_set, threading.Event()
+
+    def write_slowly(*arguments, progress):
+        progress(3)
+        assert stopped.wait(60)
+        progress(1)
+        return true(*arguments, progress=progress)
+
+    monkeypatch.setattr(exporting, "export_set", write_slowly)
+    open_page(page, f"{address}?tab=export&run={CURATING.id}&set=pairs&format=jsonl")
+    view = shown(page, "export")
+    view.locator("[data-action=write]").click()
+    view.get_by_role("button", name="Stop").click()
+    view.locator(".working", has_text="stopping").wait_for()
+    stopped.set()
+    view.locator(".notice", has_text="Stopped: nothing of this export was kept").wait_for()
+    assert view.locator("[data-action=write]").is_visible()
+    assert not (project.file.parent / "exports" / f"pairs-jsonl-{CURATING.id[:8]}").exists()
 
 
 def test_results_compare_copy_and_measure_the_judge(page, address, project):
