@@ -113,8 +113,29 @@ def test_outputs_are_outdated_once_a_cell_or_the_weights_change(tmp_path, monkey
     write([cell | {"source": ["1 + 2"]}], insightv=outputs.fingerprint([cell]))
     assert "cells changed" in outputs.find_outdated(file)
     write([cell], insightv=outputs.fingerprint([cell]))
-    monkeypatch.setattr(outputs, "MODEL_NAMES", ("nano-base",))
-    assert "models changed" in outputs.find_outdated(file)
+    with monkeypatch.context() as patched:
+        patched.setattr(outputs, "MODEL_NAMES", ("nano-base",))
+        assert "models changed" in outputs.find_outdated(file)
+
+
+@pytest.mark.parametrize(
+    ("line", "what"), [("room.agents()", "models"), ("load_published()", "study"), ("room.base", "")]
+)
+def test_outputs_depend_on_agents_and_study_where_these_are_shown(tmp_path, monkeypatch, line, what):
+    cell = {"cell_type": "code", "source": [line], "outputs": [], "execution_count": 1, "metadata": {}}
+    results, adapter, file = tmp_path / "results.json", tmp_path / "adapter", tmp_path / "a.ipynb"
+    adapter.mkdir()
+    (adapter / "config.json").write_text("1")
+    results.write_text("1")
+    monkeypatch.setattr("insightv_core.study.published.FILE", results)
+    team = SimpleNamespace(adapter=str(adapter), summary_adapter=None)
+    monkeypatch.setattr(outputs, "find_team", lambda store: team)
+    notebook = {"cells": [cell], "metadata": {"insightv": outputs.fingerprint([cell])}}
+    file.write_text(json.dumps(notebook | {"nbformat": 4, "nbformat_minor": 5}))
+    assert outputs.find_outdated(file) is None
+    results.write_text("2")
+    (adapter / "config.json").write_text("2")
+    assert outputs.find_outdated(file) == (f"its {what} changed since it was run" if what else None)
 
 
 def test_running_a_notebook_keeps_the_last_state_of_bars_and_writes_it_whole(tmp_path):

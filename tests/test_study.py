@@ -7,6 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -23,13 +26,14 @@ from insightv_core.evaluate.plan import BASE, BOTH, COPIED, EXCHANGED, MULTI_TUR
 from insightv_core.parse import SummaryReply, write_answer, write_step, write_summary
 from insightv_core.records import ModelVersion, Run, SetRow, Step
 from insightv_core.store import open_store
-from insightv_core.store.curation import load_rows, save_curation
+from insightv_core.store.curation import find_curation, load_rows, save_curation
 from insightv_core.store.evaluations import list_evaluations, load_answers, load_reports
 from insightv_core.study.claims import FAILED, HELD, MISSING, OPEN, Expectation, settle
-from insightv_core.study.jobs import BY_SCORES, REASONING, name_share
+from insightv_core.study.jobs import BY_SCORES, REASONING, list_jobs, name_share, title_training
 from insightv_core.study.progress import Meter
+from insightv_core.study.published import list_published, load_published
 from insightv_core.study.results import build_results
-from insightv_core.study.run import run_study
+from insightv_core.study.run import assist_study, claim_of, name_study, run_study
 from insightv_core.study.sets import DIRECT_SET, MULTI_TURN_SET, REASON_SET, SUMMARY_SET, make_sets, share_set
 from insightv_core.study.settings import StudySettings
 from insightv_core.study.writing import write_folder
@@ -266,6 +270,78 @@ def test_the_time_budget_leaves_out_what_it_does_not_reach_and_says_so(project, 
     assert run_it(project, Actor(), seeds=2, stopped=lambda: True)[2]["left_out"].keys() == whole.keys()
 
 
+@pytest.mark.parametrize(
+    "settings", [StudySettings(), SMALL, replace(SMALL, rounds=0), replace(SMALL, judge=None, shares=())]
+)
+def test_a_job_needs_only_jobs_that_come_before_it(settings):
+    rows = dict.fromkeys([REASON_SET, SUMMARY_SET, DIRECT_SET, MULTI_TURN_SET, *map(share_set, settings.shares)], 1)
+    jobs = list_jobs(Actor(), settings, rows, 2)
+    titles = [job.title for job in jobs]
+    assert len(set(titles)) == len(titles)
+    assert all(set(job.needs) <= set(titles[:place]) for place, job in enumerate(jobs))
+    assert sum(bool(job.needs) for job in jobs) > len(jobs) / 2
+
+
+class SlowActor(Actor):
+    """Takes its time, so that another finds something to do."""
+
+    def play(self, talk, sample):
+        time.sleep(0.001)
+        return super().play(talk, sample)
+
+
+def wait_for(found):
+    until = time.monotonic() + 60
+    while not found():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def find_study_run(project, vlm):
+    with open_store(project) as store:
+        curation = find_curation(store, None).id
+        return name_study(vlm.version, curation, SMALL).id, curation
+
+
+def test_who_carries_out_the_same_study_shares_its_work(project, trainers, monkeypatch):
+    monkeypatch.setattr("insightv_core.study.run.WAIT", 0.01)
+    other = project.parent / "other.db"
+    with open_store(project) as store:
+        store.db.conn.execute("VACUUM INTO ?", [str(other)])
+    alone, one, second = Actor(), SlowActor(), SlowActor()
+    expected = run_it(project, alone, seeds=2)[2]
+    run, curation = find_study_run(other, one)
+
+    def assist():
+        with open_store(other) as store:
+            wait_for(lambda: store.status(run) == "running")
+            assist_study(store, "nano-base", second, SMALL, seeds=2, curation=curation, stopped=lambda: False)
+
+    helper = threading.Thread(target=assist)
+    helper.start()
+    _, whole, results = run_it(other, one, seeds=2)
+    helper.join(60)
+    assert whole and not helper.is_alive() and len(one.adapters) > 20 and len(second.adapters) > 20
+    assert Counter(one.adapters + second.adapters) == Counter(alone.adapters)  # nothing twice, nothing left out
+    assert forget_times(results) == forget_times(expected) and results["calls"] == expected["calls"]
+
+
+def test_a_job_that_another_is_at_is_waited_for_while_others_go_on(project, trainers, monkeypatch):
+    monkeypatch.setattr("insightv_core.study.run.WAIT", 0.01)
+    vlm, ended = Actor(), []
+    run, _ = find_study_run(project, vlm)
+    with open_store(project) as store:
+        claim = claim_of(store, run, title_training(REASON_SET, 0))
+    with claim:
+        worker = threading.Thread(target=lambda: ended.append(run_it(project, vlm)))
+        worker.start()
+        wait_for(lambda: vlm.adapters.count("study-multi-turn-0") == 2 * 9)
+        assert worker.is_alive() and "study-reason-0" not in vlm.adapters
+    worker.join(60)
+    ((_, whole, results),) = ended
+    assert whole and {BOTH, COPIED, EXCHANGED} <= {each["name"] for each in results["systems"]}
+
+
 def test_no_time_at_all_begins_nothing(project, trainers):
     vlm = Actor()
     with open_store(project) as store:
@@ -346,6 +422,7 @@ def test_the_files_say_what_the_store_holds(project, trainers, tmp_path):
         (each.system, each.accuracy.value, each.accuracy.n) for each in reports
     ]
     assert [row["difference"] == "" for row in rows] == [each.difference is None for each in reports]
+    assert list_published(load_published(folder / "results.json")) == reports
     lines = (folder / "results.tex").read_text().splitlines()
     cells = [line.removesuffix(r" \\").split(" & ") for line in lines if " & " in line]
     assert {len(row) for row in cells} == {9}
@@ -419,7 +496,7 @@ def test_the_command_prints_the_table_and_its_report_comes_from_the_store(
 @pytest.mark.slow
 def test_the_study_runs_on_nano(project, capsys):
     arguments = ["--project", project, "--quick", "--n", 4, "--epochs", 4, "--samples", 2, "--json"]
-    assert study(*arguments) == 0
+    assert study(*arguments, "--workers", 2) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["whole"] and {each["name"] for each in printed["systems"]} >= {BASE, BOTH, ONE_MODEL, MULTI_TURN}
     assert {each["number"] for each in printed["claims"]} == {1, 2, 3, 4, 5, 6}

@@ -1,7 +1,9 @@
 """`insightv study`: does the method work here as the paper says? Trains, answers and reports, with one command."""
 
 import argparse
+import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from insightv_core.commands.common import (
@@ -45,6 +47,10 @@ def add_study_command(commands) -> None:
         f"{NOBODY} ({whole.judge})",
     )  # fmt: skip
     parser.add_argument("--samples", type=positive, help=f"of majority and best-of-N ({whole.samples})")
+    parser.add_argument(
+        "--workers", type=positive, default=1, metavar="N", help="processes that share the work; without a GPU as many "
+        "as cores are quickest, if memory holds so many models (1)",
+    )  # fmt: skip
     parser.add_argument("--budget-minutes", type=float, metavar="M", help="begin nothing new after that long")
     parser.add_argument("--quick", action="store_true", help="few questions, one seed: minutes on two cores")
     parser.add_argument("--report", action="store_true", help="train and ask nothing: report what is there")
@@ -72,18 +78,27 @@ def run_study_command(options: argparse.Namespace) -> int:
 
 def carry_on(store: Store, options: argparse.Namespace) -> tuple[str, bool, bool]:
     """Train and answer what is lacking; return the run, whether all is done, and whether it was interrupted."""
-    from insightv_core.study.run import run_study
+    from insightv_core.store.curation import find_curation
+    from insightv_core.study.run import name_study, run_study
+    from insightv_core.study.workers import Help, count_threads, share_work
 
-    settings = read_settings(options)
+    settings, seeds = read_settings(options), options.seeds or (1 if options.quick else 3)
+    curation = find_curation(store, options.run_id).id
     vlm = load_model(options)
     quiet_transformers()
-    with stop_on_signal() as stopped:
+    help = Help(
+        store.file, name_study(vlm.version, curation, settings).id, curation, settings, seeds, options.model,
+        partial(load_model, options), count_threads(options.workers),
+    )  # fmt: skip
+    with stop_on_signal() as stopped, share_work(help, options.workers - 1):
         run, whole = run_study(
-            store, options.model, vlm, settings, seeds=options.seeds or (1 if options.quick else 3),
-            curation=options.run_id, stopped=stopped, minutes=options.budget_minutes, command=command_line(),
-            quiet=options.json,
+            store, options.model, vlm, settings, seeds=seeds, curation=curation, stopped=stopped,
+            minutes=options.budget_minutes, command=command_line(), workers=options.workers, quiet=options.json,
         )  # fmt: skip
-        return run.id, whole, stopped()
+        interrupted = stopped()
+    if whole:  # nobody needs the claims any more
+        shutil.rmtree(store.folder / "runs" / run.id, ignore_errors=True)
+    return run.id, whole, interrupted
 
 
 def read_settings(options: argparse.Namespace) -> StudySettings:

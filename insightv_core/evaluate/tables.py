@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from insightv_core.evaluate.statistics import Estimate, SystemReport
 
@@ -64,6 +64,18 @@ def describe_report(each: SystemReport) -> dict:
         "difference_high": difference.high if difference else None,
         "p": each.p, "unparsed": each.unparsed, "tokens": each.tokens, "seconds": each.seconds,
     }  # fmt: skip
+
+
+def read_report(row: Mapping) -> SystemReport:
+    """Return the report that `describe_report` described."""
+    difference = None
+    if row["difference"] is not None:
+        difference = Estimate(row["difference"], row["difference_low"], row["difference_high"], row["n"])
+    return SystemReport(
+        row["system"], row["benchmark"], Estimate(row["accuracy"], row["low"], row["high"], row["n"]),
+        row["unparsed"], row["tokens"], row["seconds"], difference, row["p"], row["seeds"],
+        tuple(row.get("by_seed", ())),
+    )  # fmt: skip
 
 
 def write_csv(reports: Sequence[SystemReport]) -> str:

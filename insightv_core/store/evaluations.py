@@ -1,7 +1,8 @@
 """Answers of evaluated systems in a project: saved as they come, so that an evaluation can be continued, and read back.
 
-An evaluation is a run and a benchmark. Its systems keep the order in which they began, and the first is what the
-others are compared with. Figures are worked out from the answers whenever they are asked for, so they always agree.
+An evaluation is a run and a benchmark. Its systems keep the order that was planned, else that in which they began, and
+the first is what the others are compared with. Figures are worked out from the answers whenever they are asked for, so
+they always agree.
 """
 
 import json
@@ -16,6 +17,7 @@ from insightv_core.store.project import Store
 if TYPE_CHECKING:
     from insightv_core.evaluate.statistics import PathTable, SystemReport
 
+ORDER = "order of systems"
 # What reports need of `details`: everything else there can be long.
 SHORT_DETAILS = ("family", "level", "path_right", "path_by", "verdict")
 
@@ -67,13 +69,9 @@ def answered_items(store: Store, run: str, benchmark: str, system: str, *, seed:
 def load_outcomes(store: Store, run: str, benchmark: str) -> dict[str, list[Answered]]:
     """Return by system the answers of every seed, with the seed and what reports need as details, by seed and item.
 
-    Systems come in the order in which they were begun.
+    Systems come in their order.
     """
-    names = store.column(
-        "SELECT system FROM evaluation_items WHERE run = ? AND benchmark = ? GROUP BY system ORDER BY min(rowid)",
-        [run, benchmark],
-    )
-    found: dict[str, list[Answered]] = {name: [] for name in names}
+    found: dict[str, list[Answered]] = {name: [] for name in list_systems(store, run, benchmark)}
     picked = ", ".join(f"json_extract(details, '$.{name}')" for name in SHORT_DETAILS)
     for system, seed, item, answer, outcome, tokens, seconds, *values in store.tuples(
         f"SELECT system, seed, item, answer, outcome, tokens, seconds, {picked} FROM evaluation_items "
@@ -83,6 +81,21 @@ def load_outcomes(store: Store, run: str, benchmark: str) -> dict[str, list[Answ
         details = {name: value for name, value in zip(SHORT_DETAILS, values, strict=True) if value is not None}
         found[system].append(Answered(item, answer, outcome, "", tokens, seconds, {**details, "seed": seed}))
     return found
+
+
+def list_systems(store: Store, run: str, benchmark: str) -> list[str]:
+    """Return the systems that have answers: first those whose order was planned, then others as they were begun."""
+    names = store.column(
+        "SELECT system FROM evaluation_items WHERE run = ? AND benchmark = ? GROUP BY system ORDER BY min(rowid)",
+        [run, benchmark],
+    )
+    planned = {name: place for place, name in enumerate(load_note(store, run, ORDER).get("systems", ()))}
+    return sorted(names, key=lambda name: planned.get(name, len(planned)))
+
+
+def plan_order(store: Store, run: str, systems: Sequence[str]) -> None:
+    """Note in which order systems are to be reported, whichever begins first."""
+    save_note(store, run, ORDER, {"systems": list(systems)})
 
 
 def list_evaluations(store: Store) -> list[dict]:
@@ -99,10 +112,7 @@ def list_evaluations(store: Store) -> list[dict]:
     )
     for row in rows:
         row["settings"] = json.loads(row["settings"])
-        row["systems"] = store.column(
-            "SELECT system FROM evaluation_items WHERE run = ? AND benchmark = ? GROUP BY system ORDER BY min(rowid)",
-            [row["run"], row["benchmark"]],
-        )
+        row["systems"] = list_systems(store, row["run"], row["benchmark"])
     return rows
 
 

@@ -43,7 +43,8 @@ REASONING, PERCEPTION = "nano reasoning", "nano perception"
 TRAINING, CHAINS, ANSWERS = "training", "chains", "answers"
 CORE = (ALONE, COPIED, BOTH)
 ROUND_TEMPERATURE = 0.9
-BY_SCORES = f"{BOTH}, DPO on a blind judge's scores"
+SCORED = "DPO on a blind judge's scores"
+BY_SCORES = f"{BOTH}, {SCORED}"
 STOPPED = "there was no time left: the same command goes on"
 
 
@@ -92,7 +93,7 @@ class Job:
     """A piece of the study: what it is called, its kind and size for the display, and its work.
 
     `work` yields the units that are done and whether they were done just now. `system` is what is left out where it
-    fails.
+    fails. `needs` are the titles of the jobs that must be over before.
     """
 
     title: str
@@ -100,6 +101,22 @@ class Job:
     units: float
     work: Callable[[Workshop], Iterator[tuple[float, bool]]]
     system: str | None = None
+    needs: tuple[str, ...] = ()
+
+
+def title_training(name: str, seed: int) -> str:
+    """Return the title of the job that trains on a set."""
+    return f"training on {name}, seed {seed}"
+
+
+def title_round(what: str, seed: int) -> str:
+    """Return the title of the job that samples, pairs and trains."""
+    return f"{what}, seed {seed}"
+
+
+def title_answers(system: str, seed: int, benchmark: str = REASONING) -> str:
+    """Return the title of the job in which a system answers."""
+    return f"{system}, {benchmark}, seed {seed}"
 
 
 def list_jobs(vlm: VLM, settings: StudySettings, rows: Mapping[str, int], seeds: int) -> list[Job]:
@@ -120,12 +137,13 @@ def list_jobs(vlm: VLM, settings: StudySettings, rows: Mapping[str, int], seeds:
         jobs += [agents_job(shape, settings, seed) for shape in controls]
     for seed in each_seed:
         for number in range(1, settings.rounds + 1):
-            jobs += [train_dpo(settings, seed, number), policy_job(name_round(number), settings, seed)]
+            name, what = name_round(number), tell_round(number)
+            jobs += [train_dpo(settings, seed, number), policy_job(name, what, settings, seed)]
         if settings.rounds:
-            jobs.append(policy_job(name_round(settings.rounds), settings, seed, PERCEPTION))
+            jobs.append(policy_job(name, what, settings, seed, PERCEPTION))
     for seed in each_seed:
         if settings.judge and settings.rounds:
-            jobs += [train_on_scores(settings, seed), policy_job(BY_SCORES, settings, seed)]
+            jobs += [train_on_scores(settings, seed), policy_job(BY_SCORES, SCORED, settings, seed)]
     for seed in each_seed:
         for share in sorted(settings.shares):
             jobs += [train(share_set(share), settings, rows, seed), share_job(settings, seed, share)]
@@ -141,7 +159,7 @@ def same(planned: Planned, shop: Workshop) -> Planned:
 
 def answer(
     system: str, writes: bool, plan: Callable[[Workshop], Planned], settings: StudySettings, seed: int,
-    benchmark: str = REASONING, calls: int = 1,
+    benchmark: str = REASONING, calls: int = 1, needs: tuple[str, ...] = (),
 ) -> Job:  # fmt: skip
     """Return the job of a system that answers all questions of a benchmark."""
     count = settings.questions if benchmark == REASONING else settings.perception
@@ -154,8 +172,8 @@ def answer(
             yield done * calls, not before
             before = False
 
-    title = f"{system}, {benchmark}, seed {seed}"
-    return Job(title, CHAINS if writes else ANSWERS, count * calls, work, system)
+    title = title_answers(system, seed, benchmark)
+    return Job(title, CHAINS if writes else ANSWERS, count * calls, work, system, needs)
 
 
 def agents_job(shape: Planned, settings: StudySettings, seed: int, benchmark: str = REASONING) -> Job:
@@ -164,12 +182,18 @@ def agents_job(shape: Planned, settings: StudySettings, seed: int, benchmark: st
     def plan(shop: Workshop) -> Planned:
         return next(each for each in plan_agents(*shop.pair(seed), controls=True) if each.name == shape.name)
 
-    return answer(shape.name, shape.writes, plan, settings, seed, benchmark)
+    needs: tuple[str, ...] = (title_training(REASON_SET, seed), title_training(SUMMARY_SET, seed))
+    if shape.calls < shape.alone:  # it reads the chains of the reasoning agent
+        needs += (title_answers(COPIED, seed, benchmark),)
+    return answer(shape.name, shape.writes, plan, settings, seed, benchmark, needs=needs)
 
 
 def one_model_job(settings: StudySettings, seed: int) -> Job:
     """Return the job of direct supervised fine-tuning."""
-    return answer(ONE_MODEL, True, lambda shop: plan_one_model(shop.agent(DIRECT_SET, seed)), settings, seed)
+    needs = (title_training(DIRECT_SET, seed),)
+    return answer(
+        ONE_MODEL, True, lambda shop: plan_one_model(shop.agent(DIRECT_SET, seed)), settings, seed, needs=needs
+    )
 
 
 def multi_turn_job(settings: StudySettings, seed: int) -> Job:
@@ -179,7 +203,7 @@ def multi_turn_job(settings: StudySettings, seed: int) -> Job:
         both = shop.agent(MULTI_TURN_SET, seed)
         return plan_pair(MULTI_TURN, both, both)
 
-    return answer(MULTI_TURN, True, plan, settings, seed)
+    return answer(MULTI_TURN, True, plan, settings, seed, needs=(title_training(MULTI_TURN_SET, seed),))
 
 
 def name_round(number: int) -> str:
@@ -187,11 +211,11 @@ def name_round(number: int) -> str:
     return f"{BOTH}, DPO round {number}"
 
 
-def policy_job(name: str, settings: StudySettings, seed: int, benchmark: str = REASONING) -> Job:
-    """Return the job of both agents after DPO of the first, which `name` tells of."""
+def policy_job(name: str, what: str, settings: StudySettings, seed: int, benchmark: str = REASONING) -> Job:
+    """Return the job of both agents after DPO of the first, which `name` tells of, and `what` of its training."""
     return answer(
         name, True, lambda shop: plan_pair(name, shop.agent(name, seed), shop.agent(SUMMARY_SET, seed)), settings, seed,
-        benchmark,
+        benchmark, needs=(title_round(what, seed), title_training(SUMMARY_SET, seed)),
     )  # fmt: skip
 
 
@@ -205,7 +229,7 @@ def share_job(settings: StudySettings, seed: int, share: float) -> Job:
     name = name_share(share)
     return answer(
         name, True, lambda shop: plan_pair(name, shop.agent(share_set(share), seed), shop.agent(SUMMARY_SET, seed)),
-        settings, seed,
+        settings, seed, needs=(title_training(share_set(share), seed), title_training(SUMMARY_SET, seed)),
     )  # fmt: skip
 
 
@@ -224,13 +248,17 @@ def sample_jobs(settings: StudySettings, seed: int) -> list[Job]:
         return plan_majority(name, agent, min(count, 8 * samples), seed)
 
     titles = (name_majority(COPIED, samples), "best of sampled chains by the summary agent")
-    jobs = [
-        answer(title, place == 0, partial(sampled, place), settings, seed, calls=samples)
-        for place, title in enumerate(titles)
-    ]
-    for name in (ONE_MODEL, ALOUD_BASE):
-        title = f"{name}, majority at equal tokens"
-        jobs.append(answer(title, True, partial(single, name), settings, seed, calls=samples))
+    measured = (title_answers(COPIED, 0), title_answers(BOTH, 0))
+    trained = (title_training(REASON_SET, seed), title_training(SUMMARY_SET, seed))
+    votes = answer(
+        titles[0], True, partial(sampled, 0), settings, seed, calls=samples, needs=(*measured, *trained)
+    )  # fmt: skip
+    jobs = [votes, answer(titles[1], False, partial(sampled, 1), settings, seed, calls=samples, needs=(votes.title,))]
+    for name, own in ((ONE_MODEL, (title_training(DIRECT_SET, seed),)), (ALOUD_BASE, ())):
+        jobs.append(answer(
+            f"{name}, majority at equal tokens", True, partial(single, name), settings, seed, calls=samples,
+            needs=(*measured, title_answers(name, 0), *own),
+        ))  # fmt: skip
     return jobs
 
 
@@ -259,7 +287,12 @@ def train(name: str, settings: StudySettings, rows: Mapping[str, int], seed: int
         shop.adapters[name, seed] = trained.folder
         yield 0.0, False
 
-    return Job(f"training on {name}, seed {seed}", TRAINING, rows[name] * settings.epochs, work)
+    return Job(title_training(name, seed), TRAINING, rows[name] * settings.epochs, work)
+
+
+def tell_round(number: int) -> str:
+    """Return what the training of a round of DPO is called."""
+    return f"round {number} of DPO"
 
 
 def train_dpo(settings: StudySettings, seed: int, number: int) -> Job:
@@ -267,19 +300,26 @@ def train_dpo(settings: StudySettings, seed: int, number: int) -> Job:
 
     Its pairs are of right and wrong answers, without a judge, so that none but the question's own truth decides.
     """
-    return play_rounds(name_round(number), f"round {number} of DPO", {"rounds": number, "judge": None}, settings, seed)
+    before = title_round(tell_round(number - 1), seed) if number > 1 else title_training(REASON_SET, seed)
+    feedback = {"rounds": number, "judge": None}
+    return play_rounds(name_round(number), tell_round(number), feedback, settings, seed, (before,))
 
 
 def train_on_scores(settings: StudySettings, seed: int) -> Job:
-    """Return the job of a round of DPO on pairs by a judge's scores alone, which is not told what is right (RLAIF)."""
+    """Return the job of a round of DPO on pairs by a judge's scores alone, which is not told what is right (RLAIF).
+
+    It judges the paths that the first round sampled.
+    """
     feedback = {
         "rounds": 1, "judge": settings.judge, "assess": AssessSettings(blind=True, seed=seed),
         "curate": CurateSettings(pairs_by=SCORE),
     }  # fmt: skip
-    return play_rounds(BY_SCORES, "DPO on a blind judge's scores", feedback, settings, seed)
+    return play_rounds(BY_SCORES, SCORED, feedback, settings, seed, (title_round(tell_round(1), seed),))
 
 
-def play_rounds(name: str, what: str, feedback: dict, settings: StudySettings, seed: int) -> Job:
+def play_rounds(
+    name: str, what: str, feedback: dict, settings: StudySettings, seed: int, needs: tuple[str, ...]
+) -> Job:
     """Return the job of rounds of DPO of a seed's reasoning agent, with what decides their pairs."""
     from insightv_core.train.settings import DPOSettings
 
@@ -303,7 +343,7 @@ def play_rounds(name: str, what: str, feedback: dict, settings: StudySettings, s
         yield 0.0, False
 
     units = settings.round_questions * settings.round_paths
-    return Job(f"{what}, seed {seed}", CHAINS, units, work)
+    return Job(title_round(what, seed), CHAINS, units, work, needs=needs)
 
 
 def watch_steps(shop: Workshop, rows: int) -> "TrainerCallback":

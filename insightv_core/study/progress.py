@@ -9,13 +9,14 @@ class Meter:
     """A progress bar over kinds of work whose speeds differ and are measured while they go on.
 
     `expected` are seconds a unit by kind before anything is measured; only how they compare with one another matters
-    once some kind was. Work that was done before this start counts as done and not towards the speed.
+    once some kind was. Work that was done before this start, or by another of the `workers`, counts as done and not
+    towards the speed.
     """
 
-    def __init__(self, expected: Mapping[str, float], *, quiet: bool = False):
+    def __init__(self, expected: Mapping[str, float], *, workers: int = 1, quiet: bool = False):
         from tqdm import tqdm
 
-        self.expected, self.quiet = dict(expected), quiet
+        self.expected, self.workers, self.quiet = dict(expected), workers, quiet
         self.left: dict[str, float] = dict.fromkeys(expected, 0.0)
         self.done: dict[str, float] = dict.fromkeys(expected, 0.0)
         self.seconds: dict[str, float] = dict.fromkeys(expected, 0.0)
@@ -68,7 +69,7 @@ class Meter:
             kind: self.seconds[kind] / self.done[kind] if self.done[kind] else pace * seconds
             for kind, seconds in self.expected.items()
         }
-        return sum(max(0.0, units) * speeds[kind] for kind, units in self.left.items())
+        return sum(max(0.0, units) * speeds[kind] for kind, units in self.left.items()) / self.workers
 
     def show(self) -> None:
         """Redraw the bar."""

@@ -17,12 +17,12 @@ from insightv_core.evaluate.statistics import (
 from insightv_core.evaluate.tables import describe_report
 from insightv_core.records import Answered
 from insightv_core.store import Store
-from insightv_core.store.curation import count_rows
 from insightv_core.store.evaluations import load_note, load_outcomes, load_reports
 from insightv_core.store.runs import find_run, list_runs
 from insightv_core.study.claims import list_expectations, settle
 from insightv_core.study.jobs import PERCEPTION, REASONING, name_share
 from insightv_core.study.run import CALLS, LEFT_OUT, STAGE
+from insightv_core.study.sets import count_sets
 
 
 def build_results(store: Store, run: str | None = None) -> dict:
@@ -70,12 +70,6 @@ def find_study(store: Store) -> str:
     for newest in list_runs(store, stage=STAGE, limit=1):
         return newest.id
     raise UserError(f"no study in {store.file}: run `insightv study` first")
-
-
-def count_sets(store: Store, curation: str) -> dict[str, int]:
-    """Return the rows of each of the study's training sets."""
-    counts = count_rows(store, curation)
-    return {name: sum(counts[name]["rows"].values()) for name in counts if name.startswith(STAGE)}
 
 
 def describe_paths(table: PathTable) -> dict:

@@ -12,8 +12,9 @@ from insightv_core.errors import UserError
 from insightv_core.parse import write_answer
 from insightv_core.records import Question, SetRow
 from insightv_core.store import Store
-from insightv_core.store.curation import load_manifest, load_rows, save_curation
+from insightv_core.store.curation import count_rows, load_manifest, load_rows, save_curation
 
+STUDY = "study-"
 REASON_SET, SUMMARY_SET, DIRECT_SET, MULTI_TURN_SET = (
     "study-reason",
     "study-summary",
@@ -59,6 +60,12 @@ def make_sets(store: Store, curation: str, shares: Sequence[float] = ()) -> dict
     }
     save_curation(store, curation, sets, [], load_manifest(store, curation))
     return {name: len(rows) for name, rows in sets.items()}
+
+
+def count_sets(store: Store, curation: str) -> dict[str, int]:
+    """Return how many rows to train on each of the study's sets has."""
+    counts = count_rows(store, curation)
+    return {name: sum(counts[name]["rows"].values()) for name in counts if name.startswith(STUDY)}
 
 
 def shuffle_key(row: SetRow) -> str:

@@ -76,6 +76,18 @@ def write_summary(results: dict, reports: Sequence[SystemReport]) -> str:
     return "\n".join(filter(None, lines))
 
 
+def write_brief(results: dict) -> str:
+    """Return both tables in short, as the README shows them: systems on the reasoning families, and the claims."""
+    lines = ["| system | accuracy | 95% interval | against the base |", "|---|---|---|---|"]
+    for each in results["systems"]:
+        if each["benchmark"] == REASONING:
+            gain = "" if each["difference"] is None else f"{100 * each['difference']:+.1f} points"
+            lines.append(
+                f"| {each['name']} | {each['accuracy']:.3f} | {each['low']:.3f} to {each['high']:.3f} | {gain} |"
+            )
+    return "\n".join([*lines, "", write_claim_table(results)])
+
+
 def write_report(results: dict, reports: Sequence[SystemReport]) -> str:
     """Return the report in Markdown."""
     settings, calls = results["settings"], results["calls"]

@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -24,6 +24,7 @@ from insightv_core.train.settings import DPOSettings, SFTSettings
 from insightv_core.vlm import VLM
 
 if TYPE_CHECKING:
+    from insightv_core.agents import Agent
     from insightv_core.rounds import RoundsSettings
     from insightv_core.train.run import Trained
 
@@ -120,6 +121,17 @@ class Classroom:
         """Return the folder of the fine-tuned agent, "reason" or "summary", trained on the sets of this classroom."""
         return train(self, role).folder
 
+    def agents(self) -> "tuple[Agent, Agent]":
+        """Return both agents, trained on enough questions to tell: nano's come along, others are this classroom's."""
+        from insightv_core.agents import Agent
+        from insightv_core.team import find_team
+
+        team = find_team(None)
+        if team.adapter and team.model == self.sizes.base:
+            return Agent(self.base, team.adapter), Agent(self.base, team.summary_adapter)
+        prepare(self, AGENTS)
+        return Agent(self.base, self.adapter(REASON)), Agent(self.base, self.adapter(SUMMARY))
+
 
 def open_classroom(
     upto: str = QUESTIONS, *, real_gpu: bool = False, questions: int | None = None, file: Path | None = None
@@ -140,6 +152,12 @@ def open_classroom(
     chosen = Path(file or os.environ.get("INSIGHTV_PROJECT") or sizes.file)
     chosen.parent.mkdir(parents=True, exist_ok=True)
     room = Classroom(open_store(chosen, create=True), sizes)
+    prepare(room, upto)
+    return room
+
+
+def prepare(room: Classroom, upto: str) -> None:
+    """Do what is still missing up to a stage."""
     wanted = STAGES[: STAGES.index(upto) + 1]
     if not room.store.question_count(DEMO.name):
         from insightv_core.importing import import_questions
@@ -154,7 +172,6 @@ def open_classroom(
     if AGENTS in wanted:
         for role in (REASON, SUMMARY):
             train(room, role)
-    return room
 
 
 def quieten(*, downloads: bool) -> None:
@@ -290,21 +307,21 @@ def play_rounds(room: Classroom, rounds: int = 3, *, beta: float = 0.1) -> "list
     from insightv_core.train.run import train_round
 
     start = room.adapter(REASON)
-    made: list[Trained] = []
-    for number in range(1, rounds + 1):
-        lines: list[str] = []
+    tell: Callable[[str], None] = print
+    for count in range(rounds, 0, -1):  # a round that cannot be trained leaves those before it, which are kept
         try:
-            played = run_rounds(room.store, room.sizes.base, start, room.rounds(number, beta), tell=lines.append)
+            played = run_rounds(room.store, room.sizes.base, start, room.rounds(count, beta), tell=tell)
+            return [each.trained for each in played]
         except UserError as error:
-            print(f"round {number} of the agent's own chains: {error}")
-            break
-        made = [each.trained for each in played]
-        print(lines[-1])
-    if not made:
-        curated, _ = make_sets(room, room.curating)
-        print("one round on the teacher's pairs takes their place")
-        made = [train_round(room.store, room.sizes.base, start, room.preferring(beta), curation=curated.id)]
-    return made
+            tell(f"the agent's own chains end the rounds: {error}")
+            tell = say_nothing
+    curated, _ = make_sets(room, room.curating)
+    print("one round on the teacher's pairs takes their place")
+    return [train_round(room.store, room.sizes.base, start, room.preferring(beta), curation=curated.id)]
+
+
+def say_nothing(line: str) -> None:
+    """Take a line and leave it at that."""
 
 
 def bar(iterable: Iterable, total: int, unit: str) -> Iterator[Any]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from insightv_core.errors import UserError
 from insightv_core.nano.model import MODEL_NAMES, find_model
 from insightv_core.teaching.classroom import ROOT
+from insightv_core.team import find_team
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -31,13 +32,17 @@ COLOR_CODES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def fingerprint(cells: list[dict[str, Any]]) -> dict[str, str]:
-    """Return what the outputs of a notebook depend on: its cells and the weights of the embedded models."""
+    """Return what the outputs of a notebook depend on: its cells, weights, and the study where it is shown."""
+    from insightv_core.study.published import FILE
     from insightv_core.vlm.local import hash_files
 
     sources = json.dumps([[cell["cell_type"], "".join(cell["source"])] for cell in cells])
-    weights = "".join(hash_files(find_model(name)) for name in MODEL_NAMES)
-    return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in
-            (("cells", sources), ("models", weights))}  # fmt: skip
+    adapters = [find_team(None).adapter, find_team(None).summary_adapter] if "room.agents()" in sources else []
+    folders = [*map(find_model, MODEL_NAMES), *(Path(each) for each in adapters if each)]
+    found = {"cells": sources, "models": "".join(map(hash_files, folders))}
+    if "load_published()" in sources:
+        found["study"] = FILE.read_text()
+    return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in found.items()}
 
 
 def find_outdated(file: Path) -> str | None:
