@@ -58,7 +58,7 @@ def render_work(work: Work) -> str:
     ending = work.stopping or work.done == work.total
     button = "" if ending else '<p><button data-action="halt" data-busy="stopping …">Stop</button></p>'
     said = f'<p class="working" role="status">{bar}{tell_progress(work)}</p>'
-    return f'<div data-refresh="{REFRESH}">{said}{button}</div>'
+    return f'<div class="under-way" data-refresh="{REFRESH}">{said}{button}</div>'
 
 
 def tell_progress(work: Work) -> str:
