@@ -72,14 +72,15 @@ def plot_judge_report(report: dict) -> "Figure":
     for place, kind in enumerate(("sound", "flawed")):
         middles = [(each["from"] + each["to"]) / 2 for each in report["distribution"]]
         counts = [each[kind] for each in report["distribution"]]
-        bar = Bar(x=middles, y=counts, name=f"{kind}, n = {sum(counts)}", marker_color=COLORS[place], opacity=0.7)
+        bar = Bar(x=middles, y=counts, name=f"{kind}, n = {sum(counts)}", marker_color=COLORS[place])
         figure.add_trace(bar, 1, 1)
     filled = [each for each in report["calibration"] if each["n"]]
     known = [each["value"] if each["low"] is None else each["low"] for each in filled]
     up = [each["value"] if each["high"] is None else each["high"] for each in filled]
     points = Scatter(
         x=[(each["from"] + each["to"]) / 2 for each in filled], y=[each["value"] for each in filled],
-        mode="lines+markers+text", text=[f"n = {each['n']}" for each in filled], textposition="top left",
+        mode="lines+markers+text", text=[f"  n = {each['n']}" for each in filled], textposition="top right",
+        cliponaxis=False,
         line={"color": COLORS[2], "width": 2}, showlegend=False,
         error_y={
             "type": "data", "symmetric": False,
@@ -90,7 +91,7 @@ def plot_judge_report(report: dict) -> "Figure":
     figure.add_trace(points, 1, 2)
     figure.update_layout(
         title=f"Judge {report['model']}, {report['mode']} mode, run {report['run'][:8]}", template="plotly_white",
-        height=480, barmode="overlay", bargap=0.05,
+        height=480, barmode="stack", bargap=0.05,
     )  # fmt: skip
     figure.update_xaxes(title_text="score", range=[0, 101], col=1)
     figure.update_xaxes(title_text=bands, range=[0, 101], col=2)
@@ -115,9 +116,10 @@ def plot_scores(rows: list[dict]) -> "Figure":
     columns = min(5, len(families))
     lines = -(-len(families) // columns)
     figure = make_subplots(
-        lines, columns, subplot_titles=[family or "all questions" for family in families], shared_xaxes=True,
-        vertical_spacing=0.3 / lines, horizontal_spacing=0.04,
+        lines, columns, subplot_titles=[family.replace("_", " ") or "all questions" for family in families],
+        shared_xaxes=True, vertical_spacing=0.3 / lines, horizontal_spacing=0.04,
     )  # fmt: skip
+    figure.update_annotations(font_size=12)  # or the names of neighbours touch
     for place, family in enumerate(families):
         for number, outcome in enumerate(OUTCOMES):
             scores = [row["score"] for row in scored if row["family"] == family and row["outcome"] == outcome]
@@ -229,6 +231,9 @@ def plot_yield(rows: list[dict]) -> "Figure":
     return figure
 
 
+LETTER = 6.5  # pixels of a letter beside an axis
+
+
 def plot_systems(reports: "Sequence[SystemReport]") -> "Figure":
     """Plot the accuracy of evaluated systems as bars with their 95% intervals, the first system at the top."""
     from plotly.graph_objects import Bar, Figure, Scatter
@@ -251,10 +256,12 @@ def plot_systems(reports: "Sequence[SystemReport]") -> "Figure":
         cliponaxis=False,
     )  # fmt: skip
     figure = Figure([bars, values])
+    longest = max((len(each.system) for each in reports), default=0)
     count = f", n = {max(each.accuracy.n for each in reports)}" if reports else ""
     figure.update_layout(
         title=f"Right answers with 95% intervals{count}; the first system is grey", template="plotly_white",
-        height=160 + 32 * len(reports), margin={"l": 330, "r": 70}, xaxis_title="accuracy", showlegend=False,
+        height=160 + 32 * len(reports), margin={"l": 30 + LETTER * longest, "r": 70},
+        xaxis_title="accuracy", showlegend=False,
     )  # fmt: skip
     figure.update_xaxes(rangemode="tozero")
     figure.update_yaxes(autorange="reversed", dtick=1)  # or a low figure leaves names out
@@ -358,7 +365,7 @@ def plot_separation(separation: float) -> "Figure":
         line = {"color": COLORS[place], "width": 2}
         figure.add_trace(Scatter(x=scores, y=density, name=name, mode="lines", fill="tozeroy", line=line))
     figure.update_layout(
-        title=f"An imagined judge, {separation:g} standard deviations apart: AUC {norm.cdf(separation / 2**0.5):.2f}",
+        title=f"An imagined judge, its hills {separation:g} σ apart: AUC {norm.cdf(separation / 2**0.5):.2f}",
         template="plotly_white", height=360, xaxis_title="score", yaxis_title="density of paths",
     )  # fmt: skip
     return figure
@@ -382,6 +389,9 @@ def plot_counts(counts: "dict[str, dict[str, int]]", title: str) -> "Figure":
     return figure
 
 
+HIGHEST_LOSS = 5
+
+
 def plot_preference_loss(betas: "Sequence[float]") -> "Figure":
     """Plot the loss of DPO and how hard a pair still pulls over how far it has moved, for values of beta.
 
@@ -402,6 +412,7 @@ def plot_preference_loss(betas: "Sequence[float]") -> "Figure":
             figure.add_trace(trace, 1, column)
     figure.update_layout(template="plotly_white", height=400)
     figure.update_xaxes(title_text="moved (nats)")
+    figure.update_yaxes(range=[0, HIGHEST_LOSS], row=1, col=1)  # a large beta goes far beyond, and hides the others
     figure.update_yaxes(range=[0, 1.05], row=1, col=2)
     return figure
 
