@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from insightv_core import prompts
 from insightv_core.errors import UserError
 from insightv_core.records import ModelVersion, Run
 from insightv_core.store import open_store
-from insightv_core.store.training import load_metrics
+from insightv_core.store.training import add_metrics, load_metrics
 from insightv_core.train.adapters import Adapter, attach
 from insightv_core.train.alarms import (
     COLLAPSE,
@@ -96,6 +97,27 @@ def test_training_that_runs_away_is_told_and_the_number_is_kept(store, tmp_path,
     found = [name for name in (COLLAPSE, EXPLOSION) if f"warning, {name}:" in said]
     assert found and all(len(metrics[f"alarm/{name}"]) == 1 for name in found)
     assert said.count("warning, ") == 1 + len(found)
+
+
+def play(store, run, begin, end):
+    """Let a run log its steps from `begin` to `end`, as the trainer does, in a process of its own."""
+    watcher = make_watcher(store, run, Watch(1.0, 8), [check_origin(8, 8)])
+    watcher.on_train_begin(None, SimpleNamespace(is_world_process_zero=True, global_step=begin - 1), None)
+    for step in range(begin, end + 1):
+        logs = {"rewards/chosen": -0.2 * step, "rewards/margins": 1.2 * step, "loss": 0.5}
+        add_metrics(store, run, step, logs)
+        watcher.on_log(None, SimpleNamespace(is_world_process_zero=True, global_step=step), None, logs)
+
+
+@pytest.mark.parametrize(("killed", "checkpoint"), [(3, 0), (6, 4), (9, 8), (12, 12)])
+def test_a_resumed_run_raises_its_alarms_where_an_uninterrupted_one_does(store, killed, checkpoint):
+    other = dataclasses.replace(RUN, id="s" * 20)
+    store.start_run(other)
+    play(store, RUN.id, 1, 12)
+    play(store, other.id, 1, killed)
+    play(store, other.id, checkpoint + 1, 12)
+    whole, resumed = load_metrics(store, RUN.id), load_metrics(store, other.id)
+    assert whole == resumed and {f"alarm/{name}" for name in (ORIGIN, COLLAPSE, EXPLOSION)} <= set(whole)
 
 
 # -- what stops a run --------------------------------------------------------------------------------------------------

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from insightv_core.store import Store
-from insightv_core.store.training import add_metrics
+from insightv_core.store.training import add_metrics, load_metrics
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 COLLAPSE, EXPLOSION, LENGTH, ORIGIN = "chosen collapse", "margin explosion", "length bias", "other policy"
+REWARDS, MARGINS = "rewards/chosen", "rewards/margins"  # as the trainer logs them
 METRIC = "alarm/"  # what the metrics of alarms begin with
 LARGEST_FALL = 0.1  # nats a token that the chosen answers may lose: 100 tokens are then 20 000 times less likely
 LARGEST_MARGIN = 8.0  # of rewards; the sigmoid loss has lost 99.97% of its slope there
@@ -76,7 +77,7 @@ class Watch:
 
     def look(self, logs: Mapping[str, float]) -> list[Alarm]:
         """Take what a step logged; return the alarms that are raised for the first time."""
-        for values, name in ((self.rewards, "rewards/chosen"), (self.margins, "rewards/margins")):
+        for values, name in ((self.rewards, REWARDS), (self.margins, MARGINS)):
             if name in logs:
                 values.append(float(logs[name]))
         found = [alarm for alarm in (self._collapse(), self._explosion()) if alarm and alarm.name not in self.raised]
@@ -107,8 +108,22 @@ class Watch:
         )
 
 
+def load_logs(store: Store, run: str, upto: int) -> list[dict[str, float]]:
+    """Return what a run has logged of its rewards, step by step up to one."""
+    logs: dict[int, dict[str, float]] = {}
+    for name, values in load_metrics(store, run, (REWARDS, MARGINS)).items():
+        for step, value in values:
+            if step <= upto:
+                logs.setdefault(step, {})[name] = value
+    return [logs[step] for step in sorted(logs)]
+
+
 def make_watcher(store: Store, run: str, watch: Watch, first: Sequence[Alarm]) -> "TrainerCallback":
-    """Return a callback that says each alarm once and saves its number as a metric; `first` are known before."""
+    """Return a callback that says each alarm once and saves its number as a metric; `first` are known before.
+
+    A run that is resumed at a checkpoint looks first at what was logged up to there, so its alarms are raised where
+    those of an uninterrupted run are.
+    """
     from tqdm import tqdm
     from transformers import TrainerCallback
 
@@ -121,7 +136,9 @@ def make_watcher(store: Store, run: str, watch: Watch, first: Sequence[Alarm]) -
     class Watcher(TrainerCallback):
         def on_train_begin(self, args, state, control, **kwargs):
             if state.is_world_process_zero:
-                tell(state.global_step, first)
+                tell(0, first)
+                for logs in load_logs(store, run, state.global_step):
+                    watch.look(logs)
 
         def on_log(self, args, state, control, logs=None, **kwargs):
             if state.is_world_process_zero and logs:

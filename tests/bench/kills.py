@@ -10,7 +10,8 @@ truth, so that right and wrong ones meet however good the weights are.
 * copies: projects that it took; each was brought to its end.
 * same_adapter: the weights of every copy's adapter have the hash of the undisturbed one's.
 * adapter_moved: a control: that hash is not the one of the weights that the round started from.
-* duplicates, missing: rows of any table that a copy has more or less of than the undisturbed project.
+* duplicates, missing: rows of any table that a copy has more or less of than the undisturbed project; surplus tells
+  which.
 * pairs: that the undisturbed round was trained on; same_pairs: every copy has as many.
 * seconds: how long the undisturbed run took, the start of Python included.
 """
@@ -214,7 +215,10 @@ def measure(options: argparse.Namespace) -> dict:
         (start,) = (ready.parent / "adapters").iterdir()
         before = hash_weights(start)
         stages, ends = run_killed(ready, seconds, options)
-    surplus = [each["rows"][table] - expected["rows"][table] for each in ends for table in TABLES]
+    surplus = {
+        f"{table} of copy {number}": each["rows"][table] - expected["rows"][table]
+        for number, each in enumerate(ends, 1) for table in TABLES
+    }  # fmt: skip
     return {
         "kills": stages.total(),
         "kills_during_training": stages["training"],
@@ -222,8 +226,9 @@ def measure(options: argparse.Namespace) -> dict:
         "copies": len(ends),
         "same_adapter": all(each["weights"] == expected["weights"] for each in ends),
         "adapter_moved": expected["weights"] != before,
-        "duplicates": sum(max(0, count) for count in surplus),
-        "missing": sum(max(0, -count) for count in surplus),
+        "duplicates": sum(max(0, count) for count in surplus.values()),
+        "missing": sum(max(0, -count) for count in surplus.values()),
+        "surplus": {name: count for name, count in surplus.items() if count},
         "pairs": expected["pairs"],
         "same_pairs": all(each["pairs"] == expected["pairs"] for each in ends),
         "seconds": seconds,
