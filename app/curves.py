@@ -12,7 +12,7 @@ MOST_DOTS = 40
 
 
 def render_curves(title: str, curves: Mapping[str, Curve], *, x_name: str = "step", zero: bool = False) -> str:
-    """Return a chart of one or two curves by name, with the last value of each; with `zero`, a line at 0.
+    """Return a chart of up to four curves by name, with the last value of each; with `zero`, a line at 0.
 
     >>> "last 2" in render_curves("Loss", {"loss": [(1, 3.0), (2, 2.0)]})
     True

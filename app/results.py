@@ -100,13 +100,14 @@ def render_head(chosen: Mapping) -> str:
 def render_systems(chosen: Mapping, reports: "Sequence[SystemReport]", against: str | None) -> str:
     """Return the accuracy of each system with its interval, and its paired difference from the first one."""
     from insightv_core.evaluate import write_csv, write_latex, write_markdown
+    from insightv_core.evaluate.tables import write_chance
 
     first = against or chosen["systems"][0]
     rows = [
         (
             f"<strong>{escape(each.system)}</strong>" if each.system == first else compare_link(chosen, each.system),
             draw_interval(each.accuracy), rate(each.accuracy.value), interval(each.accuracy), f"{each.accuracy.n:,}",
-            difference(each.difference), "" if each.p is None else f"{each.p:.3f}", rate(each.unparsed),
+            difference(each.difference), escape(write_chance(each.p)), rate(each.unparsed),
             f"{each.tokens:.0f}", f"{each.seconds:.2g}",
         )
         for each in reports

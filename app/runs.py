@@ -31,6 +31,7 @@ from insightv_core.store.runs import (
 )
 
 PAGE, PAIRS = 40, 12
+CHAINS = 4  # of rounds of DPO that a chart shows, the newest
 REFRESH = 3  # seconds
 STATES = {
     "done": ("good", "✓", "done"),
@@ -370,13 +371,31 @@ def render_rounds(rounds: Sequence[Round]) -> str:
         ("round", False), ("from", False), ("to", False), ("beta", True), ("mean margin", True), ("above 0", True),
         ("n pairs", True),
     )  # fmt: skip
-    means = [(each.number, each.mean) for each in rounds if each.mean is not None]
-    chart = render_curves("Mean margin", {"margin": means}, x_name="round", zero=True) if len(means) > 1 else ""
+    means = {
+        f"from {chain[0].reference[: render.SHORT_ID]}": [
+            (each.number, each.mean) for each in chain if each.mean is not None
+        ]
+        for chain in follow_rounds(rounds)
+    }  # fmt: skip
+    several = {name: curve for name, curve in means.items() if len(curve) > 1}
+    chart = render_curves("Mean margin", dict(list(several.items())[-CHAINS:]), x_name="round", zero=True)
     return (
         '<section class="rounds"><h2>Rounds of DPO</h2><p class="soft">The margin of a pair is beta × how much more '
         "likely its chosen chain became than its rejected one, in nats, against the adapter that the round started "
         f"from.</p>{render.render_table(heads, rows, 'Rounds of DPO')}{chart}</section>"
     )
+
+
+def follow_rounds(rounds: Sequence[Round]) -> list[list[Round]]:
+    """Return the rounds in chains, in each of which a round goes on from the adapter that the one before it made."""
+    chains: list[list[Round]] = []
+    for each in sorted(rounds, key=lambda round: (round.number, round.created)):
+        before = next((chain for chain in chains if chain[-1].policy == each.reference), None)
+        if before is None:
+            chains.append([each])
+        else:
+            before.append(each)
+    return sorted(chains, key=lambda chain: chain[0].created)
 
 
 def render_moved(store: Store, round: Round, after: int) -> str:

@@ -41,7 +41,7 @@ from app.next_action import next_action
 from app.pages import Project, read_query
 from app.pair_story import render_pair
 from app.results import render_results
-from app.runs import render_list, render_run
+from app.runs import follow_rounds, render_list, render_rounds, render_run
 from app.turn import render_turn
 from app.workers import continue_run, log_file, read_tail, stop_run
 from app.working import duration
@@ -66,7 +66,7 @@ from insightv_core.store.chats import (
 )
 from insightv_core.store.curation import assessed_questions, load_pairs, save_curation
 from insightv_core.store.evaluations import load_reports
-from insightv_core.store.margins import list_moved_pairs, list_round_margins, margins_of
+from insightv_core.store.margins import Round, list_moved_pairs, list_round_margins, margins_of
 from insightv_core.store.runs import find_run, list_runs, load_alarms, load_curves, runs_after, runs_before, thin
 from insightv_core.store.training import add_metrics, add_model, add_round, load_pair_logprobs, mean_margin
 
@@ -380,6 +380,18 @@ def test_a_pair_that_no_round_knows_says_so(own):
     pair = own.value("SELECT id FROM pairs LIMIT 1")
     assert "No round of DPO has trained on this pair yet" in render_pair(own, pair)
     assert "–" in rows_of(render_list(own), "Rounds of DPO")[0]
+
+
+def test_rounds_are_followed_from_adapter_to_adapter():
+    def make(number, before, after):
+        return Round(number, f"{number}{before}", 0.1, before, after, None, ord(before), 3, 0.1 * number, 0.5)
+
+    rounds = [make(1, "a", "b"), make(1, "p", "q"), make(2, "b", "c"), make(2, "q", "r"), make(3, "r", "s")]
+    chains = follow_rounds(rounds)
+    assert ["".join(each.policy for each in chain) for chain in chains] == ["bc", "qrs"]
+    html = render_rounds(rounds)
+    assert html.count("<polyline") == 2 and "from a" in visible(html) and "last 0.3" in visible(html)
+    assert "<polyline" not in render_rounds(rounds[:2])  # two beginnings are no course
 
 
 @pytest.mark.parametrize("seconds", [0, 0.4, 59, 60, 3599, 3600, 86399, 86400, 1e7])

@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 
 from insightv_core.cli import build_parser, main
+from insightv_core.commands.study import read_settings
+from insightv_core.evaluate.plan import BOTH
 from insightv_core.nano.measure import TARGETS
 from insightv_core.nano.world import FAMILIES
+from insightv_core.study.jobs import PERCEPTION
+from insightv_core.study.published import list_published, load_published
+from insightv_core.study.writing import write_brief, write_report
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -101,3 +106,22 @@ def test_the_measured_figures_are_those_of_the_readme_and_the_cards():
         model = "nano-base" if name.startswith("base") else "nano-teacher"
         assert row in (ROOT / f"data/models/{model}/README.md").read_text() or name == "load_seconds", row
     assert f"--seed {measured['seed']} --n {measured['n']}" in table
+
+
+def test_the_study_of_the_readme_is_the_one_that_comes_along():
+    results, report = load_published(), (ROOT / "data/study/report.md").read_text()
+    assert write_brief(results) in README.split("## The study")[1].split("\n## ")[0]
+    assert report == write_report(results, list_published(results) + list_published(results, PERCEPTION))
+    assert results["settings"]["questions"] >= 1000 and "three times" in README.split("## The study")[1]
+    assert next(each["seeds"] for each in results["systems"] if each["name"] == BOTH) == 3
+
+
+def test_the_study_can_be_done_again_by_the_commands_of_its_page():
+    commands = (ROOT / "data/study/README.md").read_text().split("```sh\n")[1].split("```")[0].splitlines()
+    for command in commands:
+        options = build_parser().parse_args(shlex.split(command)[1:])
+        assert options.run.__name__
+    studied, settings = read_settings(options), load_published()["settings"]
+    assert {name: settings[name] for name in ("epochs", "learning_rate", "rounds", "questions")} == {
+        name: getattr(studied, name) for name in ("epochs", "learning_rate", "rounds", "questions")
+    }

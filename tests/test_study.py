@@ -342,6 +342,20 @@ def test_a_job_that_another_is_at_is_waited_for_while_others_go_on(project, trai
     assert whole and {BOTH, COPIED, EXCHANGED} <= {each["name"] for each in results["systems"]}
 
 
+def test_the_run_of_a_study_tells_how_far_it_is(project, trainers):
+    vlm, seen = Actor(), []
+    with open_store(project) as store:
+        run, _ = find_study_run(project, vlm)
+
+        def look():
+            seen.extend(store.tuples("SELECT done, total FROM runs WHERE id = ?", [run]))
+            return False
+
+        run_study(store, "nano-base", vlm, SMALL, seeds=1, stopped=look, quiet=True)
+        ((done, total),) = store.tuples("SELECT done, total FROM runs WHERE id = ?", [run])
+    assert done == total and {each for each, _ in seen} >= set(range(1, total))
+
+
 def test_no_time_at_all_begins_nothing(project, trainers):
     vlm = Actor()
     with open_store(project) as store:

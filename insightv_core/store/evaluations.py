@@ -71,16 +71,18 @@ def load_outcomes(store: Store, run: str, benchmark: str) -> dict[str, list[Answ
 
     Systems come in their order.
     """
-    found: dict[str, list[Answered]] = {name: [] for name in list_systems(store, run, benchmark)}
     picked = ", ".join(f"json_extract(details, '$.{name}')" for name in SHORT_DETAILS)
-    for system, seed, item, answer, outcome, tokens, seconds, *values in store.tuples(
+    rows = store.tuples(
         f"SELECT system, seed, item, answer, outcome, tokens, seconds, {picked} FROM evaluation_items "
         "WHERE run = ? AND benchmark = ? ORDER BY system, seed, item",
         [run, benchmark],
-    ):
+    )
+    # Asked after the rows, as another process may begin a system at any moment.
+    found: dict[str, list[Answered]] = {name: [] for name in list_systems(store, run, benchmark)}
+    for system, seed, item, answer, outcome, tokens, seconds, *values in rows:
         details = {name: value for name, value in zip(SHORT_DETAILS, values, strict=True) if value is not None}
         found[system].append(Answered(item, answer, outcome, "", tokens, seconds, {**details, "seed": seed}))
-    return found
+    return {name: answers for name, answers in found.items() if answers}
 
 
 def list_systems(store: Store, run: str, benchmark: str) -> list[str]:

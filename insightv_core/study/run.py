@@ -80,7 +80,7 @@ def run_study(
     store.start_run(run, total=len(jobs), command=command)
     plan_order(store, run.id, list_names(jobs, shop))
     try:
-        done = carry_out_jobs(shop, jobs)
+        done = carry_out_jobs(shop, jobs, lambda count: store.note_progress(run.id, count))
     except BaseException as error:
         store.end_run(run.id, "failed", message=str(error))
         raise
@@ -108,10 +108,11 @@ def assist_study(
     carry_out_jobs(shop, list_jobs(vlm, settings, count_sets(store, curation), seeds))
 
 
-def carry_out_jobs(shop: Workshop, jobs: list[Job]) -> int:
+def carry_out_jobs(shop: Workshop, jobs: list[Job], tell: Callable[[int], object] = lambda done: None) -> int:
     """Do every job that nobody else is at; return how many were over before the study was to stop.
 
-    A job that another process has done is carried out once more, which finds everything there already.
+    A job that another process has done is carried out once more, which finds everything there already. `tell` hears how
+    many are over after each.
     """
     left, over = list(jobs), set[str]()
     for job in jobs:
@@ -125,9 +126,10 @@ def carry_out_jobs(shop: Workshop, jobs: list[Job]) -> int:
                 done = next((job for job in ready if carry_out_if_free(shop, job)), None)
                 if done is None:
                     time.sleep(WAIT)
-                else:
-                    left.remove(done)
-                    over.add(done.title)
+                    continue
+                left.remove(done)
+                over.add(done.title)
+                tell(len(over))
     except KeyboardInterrupt:
         shop.left_out |= {each.system: STOPPED for each in left if each.system}
     return len(jobs) - len(left)
