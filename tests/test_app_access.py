@@ -33,8 +33,8 @@ NEEDED = {
     "chat.upload": REVIEWER, "chat.history": VIEWER, "chat.forget": REVIEWER, "chat.restore": REVIEWER,
     "runs.show": VIEWER, "runs.go_on": ADMIN, "runs.stop": ADMIN, "runs.begin": ADMIN, "results.show": VIEWER,
     "results.measure": VIEWER, "import.show": VIEWER, "import.begin": ADMIN, "import.halt": ADMIN,
-    "export.show": VIEWER, "export.write": ADMIN, "event.ask": REVIEWER, "event.judge_again": REVIEWER,
-    "event.stop": REVIEWER,
+    "export.show": VIEWER, "export.write": ADMIN, "export.halt": ADMIN, "event.ask": REVIEWER,
+    "event.judge_again": REVIEWER, "event.stop": REVIEWER,
 }  # fmt: skip
 UNGUARDED = {"/login", "/login/", "/gradio_api/startup-events"}  # what is served without a login
 CALL = "/gradio_api/component_server"
