@@ -387,10 +387,10 @@ def render_rounds(rounds: Sequence[Round]) -> str:
 
 
 def follow_rounds(rounds: Sequence[Round]) -> list[list[Round]]:
-    """Return the rounds in chains, in each of which a round goes on from the adapter that the one before it made."""
+    """Return the rounds in chains, the oldest first, in each of which a round goes on from the one before it."""
     chains: list[list[Round]] = []
     for each in sorted(rounds, key=lambda round: (round.number, round.created)):
-        before = next((chain for chain in chains if chain[-1].policy == each.reference), None)
+        before = next((chain for chain in chains if chain[-1].run == each.previous), None)
         if before is None:
             chains.append([each])
         else:

@@ -10,7 +10,6 @@ from typing import Any
 from insightv_core.errors import UserError
 
 REFRESH = 1  # seconds
-FEW = 20  # rows; no rate is worth telling before them
 
 
 @dataclass
@@ -69,7 +68,7 @@ def tell_progress(work: Work) -> str:
         return f"{work.total:,} rows, finishing …"
     rate = work.done / max(time.monotonic() - work.started, 1e-6)
     whole = f" / {work.total:,}" if work.total is not None else ""
-    left = f", {duration((work.total - work.done) / rate)} left" if work.total and work.done > FEW else ""
+    left = f", {duration((work.total - work.done) / rate)} left" if work.total and work.done else ""
     return f"{work.done:,}{whole} rows, {rate:,.0f} a second{left}"
 
 

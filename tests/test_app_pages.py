@@ -382,13 +382,15 @@ def test_a_pair_that_no_round_knows_says_so(own):
     assert "–" in rows_of(render_list(own), "Rounds of DPO")[0]
 
 
-def test_rounds_are_followed_from_adapter_to_adapter():
-    def make(number, before, after):
-        return Round(number, f"{number}{before}", 0.1, before, after, None, ord(before), 3, 0.1 * number, 0.5)
+def test_rounds_are_followed_each_from_the_one_before_it():
+    def make(number, run, previous, reference):
+        return Round(number, run, previous, 0.1, reference, f"after {run}", None, ord(run), 3, 0.1 * number, 0.5)
 
-    rounds = [make(1, "a", "b"), make(1, "p", "q"), make(2, "b", "c"), make(2, "q", "r"), make(3, "r", "s")]
+    # The second chain keeps its start as the reference of every round.
+    rounds = [make(1, "b", None, "a"), make(1, "q", None, "p"), make(2, "c", "b", "after b"), make(2, "r", "q", "p")]
+    rounds.append(make(3, "s", "r", "p"))
     chains = follow_rounds(rounds)
-    assert ["".join(each.policy for each in chain) for chain in chains] == ["bc", "qrs"]
+    assert ["".join(each.run for each in chain) for chain in chains] == ["bc", "qrs"]
     html = render_rounds(rounds)
     assert html.count("<polyline") == 2 and "from a" in visible(html) and "last 0.3" in visible(html)
     assert "<polyline" not in render_rounds(rounds[:2])  # two beginnings are no course
@@ -476,7 +478,8 @@ def test_an_export_under_way_shows_how_far_it_is_and_tells_once_how_it_ended(own
     assert reached.wait(60)
     html = write_export(own, query, writings)  # a second press starts nothing
     assert f'<progress max="{PAIRS - 1}" value="5"' in html and 'data-refresh="1"' in html
-    assert f"5 / {PAIRS - 1} rows, " in visible(html) and 'data-action="write"' not in html
+    assert f"5 / {PAIRS - 1} rows, " in visible(html) and " left" in visible(html)
+    assert 'data-action="write"' not in html
     other = render_export(own, query.replace("jsonl", "trl"), writings)
     assert "<progress" not in other and 'data-action="write"' in other
     go_on.set()

@@ -79,7 +79,7 @@ def run_study_command(options: argparse.Namespace) -> int:
 def carry_on(store: Store, options: argparse.Namespace) -> tuple[str, bool, bool]:
     """Train and answer what is lacking; return the run, whether all is done, and whether it was interrupted."""
     from insightv_core.store.curation import find_curation
-    from insightv_core.study.run import name_study, run_study
+    from insightv_core.study.run import claims_folder, name_study, run_study
     from insightv_core.study.workers import Help, count_threads, share_work
 
     settings, seeds = read_settings(options), options.seeds or (1 if options.quick else 3)
@@ -96,8 +96,8 @@ def carry_on(store: Store, options: argparse.Namespace) -> tuple[str, bool, bool
             minutes=options.budget_minutes, command=command_line(), workers=options.workers, quiet=options.json,
         )  # fmt: skip
         interrupted = stopped()
-    if whole:  # nobody needs the claims any more
-        shutil.rmtree(store.folder / "runs" / run.id, ignore_errors=True)
+    if whole:
+        shutil.rmtree(claims_folder(store, run.id), ignore_errors=True)
     return run.id, whole, interrupted
 
 

@@ -21,11 +21,13 @@ SCORED = (
 class Round:
     """A round of DPO: its run, the adapters before and after, and the margins of the pairs scored under both.
 
-    `mean` and `above` (the share of pairs with a margin above 0) are None where no pair was scored under both.
+    `previous` is the run of the round before it, None for a first. `mean` and `above` (the share of pairs with a margin
+    above 0) are None where no pair was scored under both.
     """
 
     number: int
     run: str
+    previous: str | None
     beta: float
     reference: str
     policy: str
@@ -62,7 +64,7 @@ class MovedPair:
 def list_round_margins(store: Store) -> list[Round]:
     """Return the rounds of DPO in order, each with the margins of its pairs."""
     rows = store.rows(
-        "SELECT number, run, settings, reference, policy, curating, created FROM rounds "
+        "SELECT number, run, previous, settings, reference, policy, curating, created FROM rounds "
         "JOIN runs ON runs.id = rounds.run ORDER BY number, created"
     )
     return [_read_round(store, row) for row in rows]
@@ -75,8 +77,8 @@ def _read_round(store: Store, row: dict) -> Round:
         {"policy": row["policy"], "reference": row["reference"]},
     )[0]
     return Round(
-        row["number"], row["run"], beta, row["reference"], row["policy"], row["curating"], row["created"], pairs,
-        None if mean is None else beta * mean, above,
+        row["number"], row["run"], row["previous"], beta, row["reference"], row["policy"], row["curating"],
+        row["created"], pairs, None if mean is None else beta * mean, above,
     )  # fmt: skip
 
 

@@ -137,10 +137,9 @@ def list_jobs(vlm: VLM, settings: StudySettings, rows: Mapping[str, int], seeds:
         jobs += [agents_job(shape, settings, seed) for shape in controls]
     for seed in each_seed:
         for number in range(1, settings.rounds + 1):
-            name, what = name_round(number), tell_round(number)
-            jobs += [train_dpo(settings, seed, number), policy_job(name, what, settings, seed)]
+            jobs += [train_dpo(settings, seed, number), round_job(number, settings, seed)]
         if settings.rounds:
-            jobs.append(policy_job(name, what, settings, seed, PERCEPTION))
+            jobs.append(round_job(settings.rounds, settings, seed, PERCEPTION))
     for seed in each_seed:
         if settings.judge and settings.rounds:
             jobs += [train_on_scores(settings, seed), policy_job(BY_SCORES, SCORED, settings, seed)]
@@ -209,6 +208,11 @@ def multi_turn_job(settings: StudySettings, seed: int) -> Job:
 def name_round(number: int) -> str:
     """Return the name of both agents after a round of DPO of the first."""
     return f"{BOTH}, DPO round {number}"
+
+
+def round_job(number: int, settings: StudySettings, seed: int, benchmark: str = REASONING) -> Job:
+    """Return the job of both agents after a round of DPO."""
+    return policy_job(name_round(number), tell_round(number), settings, seed, benchmark)
 
 
 def policy_job(name: str, what: str, settings: StudySettings, seed: int, benchmark: str = REASONING) -> Job:

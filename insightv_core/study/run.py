@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from insightv_core import __version__, prompts
@@ -155,9 +156,14 @@ def claim_of(store: Store, run: str, title: str) -> "BaseFileLock":
     """Return the lock of a job of a study, which the process holds that is at it."""
     from filelock import FileLock
 
-    folder = store.folder / "runs" / run
+    folder = claims_folder(store, run)
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / f"{hashlib.sha256(title.encode()).hexdigest()[:16]}.lock")
+
+
+def claims_folder(store: Store, run: str) -> Path:
+    """Return where the claims of a study lie; nobody needs them once it is whole and its processes have ended."""
+    return store.folder / "runs" / run
 
 
 def draw_items(settings: StudySettings) -> dict[str, list[Item]]:

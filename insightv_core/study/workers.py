@@ -17,8 +17,6 @@ from insightv_core.vlm import VLM
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
-WAIT = 0.5  # seconds between two looks for the study that is to begin
-
 
 @dataclass(frozen=True)
 class Help:
@@ -55,7 +53,7 @@ def take_part(help: Help, halt: "Event") -> None:
     """Carry out jobs of a study once it has begun, until `halt` is set or the process that began it is gone."""
     from insightv_core.commands.study import quiet_transformers
     from insightv_core.store import open_store
-    from insightv_core.study.run import assist_study
+    from insightv_core.study.run import WAIT, assist_study
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them: who began the study decides
     parent = os.getppid()

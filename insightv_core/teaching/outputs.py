@@ -37,8 +37,10 @@ def fingerprint(cells: list[dict[str, Any]]) -> dict[str, str]:
     from insightv_core.vlm.local import hash_files
 
     sources = json.dumps([[cell["cell_type"], "".join(cell["source"])] for cell in cells])
-    adapters = [find_team(None).adapter, find_team(None).summary_adapter] if "room.agents()" in sources else []
-    folders = [*map(find_model, MODEL_NAMES), *(Path(each) for each in adapters if each)]
+    folders = [*map(find_model, MODEL_NAMES)]
+    if "room.agents()" in sources:
+        team = find_team(None)
+        folders += [Path(each) for each in (team.adapter, team.summary_adapter) if each]
     found = {"cells": sources, "models": "".join(map(hash_files, folders))}
     if "load_published()" in sources:
         found["study"] = FILE.read_text()
