@@ -91,13 +91,46 @@ def test_broken_replies_are_read_but_not_learned():
         assert not isinstance(parse_step(text_of(after[1])), Unparsed)
 
 
-def test_teacher_chains_are_wrong_about_as_often_as_they_slip():
+def test_teacher_chains_are_wrong_about_as_often_as_they_slip(monkeypatch):
+    monkeypatch.setattr(corpus, "LOOKS_SHARE", 0.0)
     rng, wrong = Random(0), 0
     for seed in range(300):
         example = make_example(seed, family="polygon_perimeter")
         talk = corpus.converse("chain", example, rng)
         wrong += parse_answer(text_of(talk.messages[-1])) != str(sum(example.scene.sides))
     assert 0.3 * TEACHER_SLIPS < wrong / 300 < 1.3 * TEACHER_SLIPS
+
+
+@pytest.mark.parametrize("kind", ["chain", "judge"])
+def test_the_teacher_learns_chains_about_one_look_too(kind):
+    rng, looks = Random(0), 0
+    for seed in range(200):
+        talk = corpus.converse(kind, make_example(seed, family="line_rises"), rng)
+        looks += any(text_of(talk.messages[1]).startswith(asked) for asked in asked_in_one_look("line_value"))
+    assert 0.5 * corpus.LOOKS_SHARE < looks / 200 < 1.5 * corpus.LOOKS_SHARE
+
+
+def asked_in_one_look(family):
+    """Return how questions of a family of perception begin."""
+    wordings = (*FAMILIES[family].phrasings, *corpus.MORE_WORDINGS[family])
+    return tuple(wording.split("{")[0] for wording in wordings)
+
+
+def test_a_picture_is_asked_several_questions_in_a_row():
+    rng = Random(0)
+    for kind in ("perception", "direct"):
+        talked = [corpus.converse(kind, make_example(seed, family="bar_total"), rng) for seed in range(60)]
+        asked = [[text_of(m) for m in talk.messages if m["role"] == "user"] for talk in talked]
+        assert max(map(len, asked)) > 2 and all(len(set(each)) == len(each) for each in asked)
+
+
+def test_paths_to_judge_are_flawed_as_often_as_sound():
+    rng, verdicts, right = Random(0), Counter(), Counter()
+    for seed in range(150):
+        for path in corpus.write_paths(make_example(seed), rng, 4):
+            verdicts.update(path.verdicts)
+            right["flawed" not in path.verdicts] += 1
+    assert 0.25 < verdicts["flawed"] / verdicts.total() < 0.5 and 0.35 < right[True] / right.total() < 0.65
 
 
 def test_scores_rank_sound_over_flawed_over_wrong():

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from insightv_core import prompts
 from insightv_core.errors import UserError
 from insightv_core.nano import model as nano
+from insightv_core.nano.training import lessons, steps
 from insightv_core.nano.training import pretrain as training
-from insightv_core.nano.training import steps
 from insightv_core.nano.training.muon import Muon, orthogonalize
 
 COLORS = ("red", "green", "blue", "yellow")
@@ -75,7 +75,7 @@ def small_world(monkeypatch):
     corpus = SimpleNamespace(training_scene=make_scene, tokenizer_texts=write_texts)
     monkeypatch.setitem(sys.modules, "insightv_core.nano.training.corpus", corpus)
     monkeypatch.setitem(sys.modules, "insightv_core.nano.render", SimpleNamespace(render_with_words=draw_with_words))
-    monkeypatch.setattr(steps, "POINTING_LAYER", -1)
+    monkeypatch.setattr(steps, "LOOKING_LAYERS", (0, -1))
     for name, value in {"HIDDEN_SIZE": 48, "HEADS": 3, "MLP_SIZE": 64, "VISION_LAYERS": 1, "TEXT_LAYERS": 1}.items():
         monkeypatch.setattr(nano, name, value)
     monkeypatch.setattr(training, "TOKENIZER_TEXTS", 20)
@@ -197,7 +197,7 @@ def plain_gradients(model, tokenizer, scenes):
             total, count = total + loss.item(), count + learned
             weighted, weights = weighted + loss * learned**-0.5, weights + learned**0.5
     model.zero_grad()
-    (weighted / weights + steps.READING_WEIGHT * plain_reading(model, tokenizer, scenes)).backward()
+    (weighted / weights + lessons.LESSON_WEIGHTS[lessons.READING] * plain_reading(model, tokenizer, scenes)).backward()
     return total / count, {name: w.grad.clone() for name, w in model.named_parameters() if w.grad is not None}
 
 
@@ -217,7 +217,7 @@ def plain_reading(model, tokenizer, scenes):
                 begun += part
                 feature = features[int((top + bottom) / 2 * 12 / 448) * 12 + int(across * 12 / 448)]
                 cosines = torch.nn.functional.cosine_similarity(feature[None], embeddings)
-                losses.append(-(steps.READING_SCALE * cosines).log_softmax(0)[token])
+                losses.append(-(lessons.SCALE * cosines).log_softmax(0)[token])
     return torch.stack(losses).mean()
 
 
@@ -229,8 +229,8 @@ def test_loss_and_gradients_equal_the_plain_model(settings, tokenizer, item):
     scenes = [make_scene("base", 0, index, 0) for index in range(4)]
     loss, expected = plain_gradients(model, tokenizer, scenes)
     model.zero_grad()
-    sums, lessons = steps.add_gradients(model, item, training._autocast(settings))
-    assert lessons["reading"].item() == pytest.approx(plain_reading(model, tokenizer, scenes).item(), rel=1e-4)
+    sums, losses = steps.add_gradients(model, item, training._autocast(settings))
+    assert losses["reading"].item() == pytest.approx(plain_reading(model, tokenizer, scenes).item(), rel=1e-4)
     assert sums[:, 0].sum().item() / sums[:, 1].sum().item() == pytest.approx(loss, rel=1e-5)
     ours = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
     assert ours.keys() == expected.keys() and any("patch_embedding" in name for name in ours)
@@ -255,8 +255,8 @@ def test_a_step_of_blank_pictures_alone_has_a_gradient_of_zero(settings, tokeniz
     )
     model = nano.build_model(tokenizer)
     data = training.StepDataset(replace(settings, model="tower"), tokenizer)[0]
-    _, lessons = steps.add_gradients(model, data.to(torch.device("cpu")), training._autocast(settings))
-    assert lessons["reading"] == 0 and all(
+    _, losses = steps.add_gradients(model, data.to(torch.device("cpu")), training._autocast(settings))
+    assert losses["reading"] == 0 and all(
         not weight.grad.any() for weight in model.parameters() if weight.grad is not None
     )
 
@@ -272,17 +272,16 @@ def make_looking_model(tokenizer):
 
 
 def test_pointing_counts_the_attention_on_what_has_to_be_said(settings, tokenizer, item, monkeypatch):
-    monkeypatch.setattr(steps, "POINTING_KINDS", ("direct",))
-    monkeypatch.setattr(steps, "POINTING_LAYER", -1)
+    monkeypatch.setattr(lessons, "POINTING_KINDS", ("direct",))
     model = make_looking_model(tokenizer)
-    _, lessons = steps.add_gradients(model, item, training._autocast(settings))
+    _, losses = steps.add_gradients(model, item, training._autocast(settings))
     processor, expected = nano.build_processor(tokenizer), []
     for index in range(3):  # scene 3 is blank
         scene = make_scene("base", 0, index, 0)
         talk = scene.conversations[0]
         text = tokenizer.apply_chat_template(talk.messages, tokenize=False)
         inputs = processor(text=[text], images=[draw(scene.scene, None)], return_tensors="pt")
-        looks = model(**inputs, output_attentions=True).attentions[-1][0, : steps.POINTING_HEADS]
+        looks = model(**inputs, output_attentions=True).attentions[-1][0, : lessons.LOOKING_HEADS]
         ids = inputs["input_ids"][0].tolist()
         (row,) = steps.encode_conversations(tokenizer, [[talk]])
         places, words, _ = steps.locate_words(tokenizer, [draw_with_words(scene.scene, None)[1]]).tolist()
@@ -292,11 +291,57 @@ def test_pointing_counts_the_attention_on_what_has_to_be_said(settings, tokenize
             start = ids.index(tokenizer.convert_tokens_to_ids("<image>"))
             there = {start + place for place, word in zip(places, drawn, strict=True) if word == said[at]}
             expected.append(-looks[:, at - 1, sorted(there)].sum(-1).log().mean())
-    assert expected and lessons["pointing"].item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-4)
+    assert expected and losses["pointing"].item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-4)
+
+
+def test_finding_counts_the_attention_on_what_the_text_names(settings, tokenizer, item):
+    model = make_looking_model(tokenizer)
+    _, losses = steps.add_gradients(model, item, training._autocast(settings))
+    processor, expected = nano.build_processor(tokenizer), []
+    for index in range(3):  # scene 3 is blank
+        scene, talks = make_scene("base", 0, index, 0), make_scene("base", 0, index, 0).conversations
+        places, words, _ = steps.locate_words(tokenizer, [draw_with_words(scene.scene, None)[1]]).tolist()
+        drawn = [tokenizer.decode([word]).strip() for word in words]
+        for talk, row in zip(talks, steps.encode_conversations(tokenizer, [talks]), strict=True):
+            text = tokenizer.apply_chat_template(talk.messages, tokenize=False)
+            if "<image>" not in text:
+                continue
+            inputs = processor(text=[text], images=[draw(scene.scene, None)], return_tensors="pt")
+            looks = model(**inputs, output_attentions=True).attentions[0][0, : lessons.LOOKING_HEADS]
+            start = inputs["input_ids"][0].tolist().index(tokenizer.convert_tokens_to_ids("<image>"))
+            said = [tokenizer.decode([token]).strip() for token in row.ids]
+            for at in (at for at in range(row.prefix, len(said)) if said[at].isalpha() and said[at] in drawn):
+                there = {start + place for place, word in zip(places, drawn, strict=True) if word == said[at]}
+                expected.append(-looks[:, at, sorted(there)].sum(-1).log().mean())
+    assert expected and losses["finding"].item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-4)
+
+
+def test_a_word_is_the_same_with_a_space_before_it_and_in_the_plural():
+    known = nano.load_processor(nano.MODELS_FOLDER / "nano-base").tokenizer
+    said = steps.map_words(known)
+    one = {word: said[known.convert_tokens_to_ids(known.tokenize(word))].tolist() for word in (
+        "cross", " cross", " crosses", " circles", " circle", " red", " Ana", " is", " i",
+    )}  # fmt: skip
+    assert one["cross"] == one[" cross"] == one[" crosses"] and one[" circles"] == one[" circle"]
+    assert len({str(one[word]) for word in (" cross", " circle", " red", " Ana", " is", " i")}) == 6
+
+
+def test_places_are_told_by_direction_and_neighbours_count_a_little():
+    side, head = lessons.SIDE, torch.nn.Linear(48, 2 * lessons.SIDE, bias=False)
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(2 * side, 48))
+    at = torch.arange(nano.IMAGE_TOKENS)
+    right = (head.weight[at % side] + head.weight[side + at // side]).detach()
+    beside = (head.weight[(at % side + 1) % side] + head.weight[side + at // side]).detach()
+    far = right.roll(6, 0)
+    losses = [lessons.place_loss(head, features).item() for features in (right, 100 * right, beside, far, 0 * right)]
+    assert losses[0] == pytest.approx(losses[1]), "a whisper counts as much as a shout of the same direction"
+    assert losses[0] < losses[2] < losses[3]
+    assert losses[4] == pytest.approx(2 * torch.tensor(float(side)).log().item()), "no direction is a guess"
 
 
 def test_a_question_is_looked_up_where_it_last_names_a_thing(settings, tokenizer, small_world, monkeypatch):
-    monkeypatch.setattr(steps, "POINTING_KINDS", ())
+    monkeypatch.setattr(lessons, "POINTING_KINDS", ())
     scene = make_scene("base", 0, 0, 0)
     color, number = scene.scene
     questions = (f"A {color} bar: how high is the {color} one now?", "What is it?", f"How high is {color}?")
@@ -315,17 +360,17 @@ def test_a_question_is_looked_up_where_it_last_names_a_thing(settings, tokenizer
     assert behind.startswith(" one now")
 
     model = make_looking_model(tokenizer)
-    _, lessons = steps.add_gradients(model, data, training._autocast(settings))
+    _, losses = steps.add_gradients(model, data, training._autocast(settings))
     text = tokenizer.apply_chat_template(talks[0].messages, tokenize=False)
     inputs = nano.build_processor(tokenizer)(text=[text], images=[draw(scene.scene, None)], return_tensors="pt")
-    looks = model(**inputs, output_attentions=True).attentions[-1][0, : steps.POINTING_HEADS]
+    looks = model(**inputs, output_attentions=True).attentions[-1][0, : lessons.LOOKING_HEADS]
     places, words, _ = steps.locate_words(tokenizer, [draw_with_words(scene.scene, None)[1]]).tolist()
     first = tokenizer.decode([batch.answers[0]]).strip()
     digits = [place for place, word in zip(places, words, strict=True) if tokenizer.decode([word]).strip() == first]
     start = inputs["input_ids"][0].tolist().index(tokenizer.convert_tokens_to_ids("<image>"))
     at = (batch.asked_at % batch.ids.shape[1] + len(data.prefix)).tolist()
     expected = -looks[:, at][:, :, [start + place for place in sorted(set(digits))]].sum(-1).log().mean()
-    assert lessons["pointing"].item() == pytest.approx(expected.item(), rel=1e-4)
+    assert losses["pointing"].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 # ---- optimizer and schedule

@@ -8,7 +8,8 @@ it matches columns. So two heads of each late layer are set to match places, and
 from typing import TYPE_CHECKING
 
 from insightv_core.nano import model as nano
-from insightv_core.nano.training.steps import StepData, encode_pictures, reading_loss
+from insightv_core.nano.training.lessons import reading_loss
+from insightv_core.nano.training.steps import StepData, encode_pictures
 
 if TYPE_CHECKING:
     import torch

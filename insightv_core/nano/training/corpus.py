@@ -34,9 +34,14 @@ TEACHER_SLIPS = 0.15
 BLANK_SHARE = 0.02
 MAX_JUDGED_PATHS = 8
 BLIND_JUDGE_SHARE = 0.2  # of the passes, where the judge is not told the correct answer
-JUDGED_WEIGHTS = (3, 3, 3, 3, 3, 2, 2, 3)  # of one to eight paths in a pass
+JUDGED_WEIGHTS = (6, 5, 4, 3, 2, 2, 2, 3)  # of one to eight paths in a pass
+JUDGED_FLAWED = (
+    0.65  # of the paths to judge: with half of them, four of five steps are sound, and "sound" is a good guess
+)
+MISREADINGS = (1, 1, 2, 4)  # in a path to judge: nano's own chains that go wrong hold one wrong reading or many
+LOOKS_SHARE = 0.2  # of the chains and of the judging, about what one look tells
 MOST_CHECKS = 12  # comparisons in a row: 6,000 in all were too few to find out what equal means
-MORE_QUESTIONS = 7  # looks at one picture beside the first: its encoding costs the most
+MORE_QUESTIONS = {"perception": 7, "direct": 3}  # about one picture beside the first: its encoding costs the most
 GIVEN = ("{}", "{}.", "The answer is {}.", "It is {}", "{} in all", "answer: {}", "So we get {}.")
 # Training asks about what one look tells in more words than the demo does: from six ways of asking alone, the model
 # does not learn which words matter, and two ways that it has not met tell it nothing.
@@ -189,7 +194,8 @@ def converse(kind: str, example: Example, rng: Random) -> Conversation:
         return Conversation(kind, (*prompts.caption(), prompts.assistant(describe(example.scene, rng))))
     if kind == "arithmetic":
         return converse_arithmetic(rng)
-    example = another_question(example, rng, PERCEPTION if kind == "perception" else REASONING)
+    looks = kind == "perception" or (kind in ("chain", "judge") and rng.random() < LOOKS_SHARE)
+    example = another_question(example, rng, PERCEPTION if looks else REASONING)
     if kind == "check":
         return converse_check(example, rng)
     described = describe(example.scene, rng) if kind.startswith("text") else None
@@ -205,12 +211,12 @@ def converse(kind: str, example: Example, rng: Random) -> Conversation:
 
 
 def converse_direct(kind: str, example: Example, rng: Random, described: str | None) -> Conversation:
-    """Write direct answers: one, or for perception several different questions in a row about one picture."""
+    """Write direct answers: about a picture several, to different questions in a row."""
     messages = prompts.ask(example.question, prompts.DIRECT, described=described)
     messages.append(prompts.assistant(example.answer))
     known = {example.question}
-    for _ in range(rng.randint(0, MORE_QUESTIONS) if kind == "perception" else 0):
-        example = another_question(example, rng, PERCEPTION)
+    for _ in range(rng.randint(0, MORE_QUESTIONS.get(kind, 0))):
+        example = another_question(example, rng, PERCEPTION if kind == "perception" else REASONING)
         if example.question not in known:
             known.add(example.question)
             messages += [prompts.user(f"{example.question}\n{prompts.DIRECT}"), prompts.assistant(example.answer)]
@@ -301,10 +307,11 @@ def other_answer(example: Example, rng: Random) -> str:
     return rng.choice([each for each in pool if each != example.answer])
 
 
-def write_flawed_path(example: Example, rng: Random) -> tuple[tuple[Step, ...], str]:
-    """Write a path with a misreading, a slip, or both; its answer may still be right."""
-    kind = rng.random()
-    seen = misread(example.scene, rng) if kind < 0.7 else None
+def write_flawed_path(example: Example, rng: Random, misreadings: int = 1) -> tuple[tuple[Step, ...], str]:
+    """Write a path with a misreading or several, a slip, or both; its answer may still be right."""
+    kind, seen = rng.random(), example.scene
+    for _ in range(misreadings if kind < 0.7 else 0):
+        seen = misread(seen, rng)
     return write_chain(example, rng, seen=seen, slip_rate=0.35 if kind > 0.55 else 0.0)
 
 
@@ -332,10 +339,13 @@ def score_path(verdicts: tuple[str, ...], right: bool) -> int:
 
 
 def write_paths(example: Example, rng: Random, count: int) -> list[WrittenPath]:
-    """Write paths for one question, about half of them flawed."""
+    """Write paths for one question, two thirds of them flawed."""
     paths = []
     for _ in range(count):
-        steps, answer = write_flawed_path(example, rng) if rng.random() < 0.5 else write_chain(example, rng)
+        if rng.random() < JUDGED_FLAWED:
+            steps, answer = write_flawed_path(example, rng, rng.choice(MISREADINGS))
+        else:
+            steps, answer = write_chain(example, rng)
         paths.append(assess_exactly(example, steps, answer))
     return paths
 

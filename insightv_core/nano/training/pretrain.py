@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 from insightv_core.errors import UserError
 from insightv_core.nano import model as nano
 from insightv_core.nano.training.aim import aim_heads
+from insightv_core.nano.training.lessons import HEADS, READING, make_heads
 from insightv_core.nano.training.muon import Muon
-from insightv_core.nano.training.neighbours import locate_neighbours, make_head
+from insightv_core.nano.training.neighbours import locate_neighbours
 from insightv_core.nano.training.settings import (
     FREE_SETTINGS,
     PretrainSettings,
@@ -35,12 +36,12 @@ from insightv_core.nano.training.settings import (
     settings_from,
 )
 from insightv_core.nano.training.steps import (
-    NEIGHBOURS,
     StepData,
     add_gradients,
     encode_conversations,
     locate_words,
-    map_spaces,
+    map_names,
+    map_words,
     pack_rows,
     shrink_picture,
 )
@@ -78,7 +79,12 @@ class StepDataset:
     @cached_property
     def says(self) -> "np.ndarray":
         """The word that each token says."""
-        return map_spaces(self.tokenizer)
+        return map_words(self.tokenizer)
+
+    @cached_property
+    def names(self) -> "np.ndarray":
+        """Whether each token names something that a picture can be searched for."""
+        return map_names(self.tokenizer)
 
     def __getitem__(self, step: int) -> StepData:
         import numpy as np
@@ -109,6 +115,7 @@ class StepDataset:
             limit=settings.micro_batch_tokens,
             pad=self.tokenizer.pad_token_id,
             says=self.says,
+            names=self.names,
             multiple=64 if settings.compile else 8,  # few distinct shapes when each one is compiled
         )
 
@@ -221,7 +228,7 @@ class Training:
         if self.settings.ema:
             with torch.no_grad():
                 torch._foreach_copy_(self.weights, self.average)
-        delattr(self.model, NEIGHBOURS)
+        delattr(self.model, HEADS)
         return self.model.eval()
 
 
@@ -298,7 +305,7 @@ def _start_training(settings: PretrainSettings, out: Path) -> "tuple[Training, L
         model.model.language_model.compile()
         model.model.vision_tower.compile()
     torch.manual_seed(settings.seed)
-    model.add_module(NEIGHBOURS, make_head(nano.HIDDEN_SIZE).to(settings.device))
+    model.add_module(HEADS, make_heads(nano.HIDDEN_SIZE).to(settings.device))
     return Training(model, settings), processor
 
 
@@ -385,12 +392,11 @@ class StepLog:
         self.lessons: dict[str, list[torch.Tensor]] = {}
         self.rows, self.tokens, self.started = 0, 0, time.perf_counter()
 
-    def add(self, data: StepData, sums: "torch.Tensor", lessons: "dict[str, torch.Tensor | None]") -> None:
+    def add(self, data: StepData, sums: "torch.Tensor", lessons: "dict[str, torch.Tensor]") -> None:
         """Take in a step that was just queued."""
         self.sums.append((data.kinds, sums))
         for name, loss in lessons.items():
-            if loss is not None:
-                self.lessons.setdefault(name, []).append(loss)
+            self.lessons.setdefault(name, []).append(loss)
         self.rows += data.rows or len(data.images)
         self.tokens += data.token_count
 
@@ -406,7 +412,7 @@ class StepLog:
                 total[1] += count
         lessons = {name: torch.stack(losses).mean().item() for name, losses in self.lessons.items()}
         counted = sum(t[1] for t in totals.values())
-        loss = sum(t[0] for t in totals.values()) / counted if counted else lessons["reading"]
+        loss = sum(t[0] for t in totals.values()) / counted if counted else lessons[READING]
         self.loss = loss
         step, seconds = self.training.step, time.perf_counter() - self.started
         if not math.isfinite(loss):

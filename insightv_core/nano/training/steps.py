@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from insightv_core.nano import model as nano
 from insightv_core.nano.render import SIZE
-from insightv_core.nano.training.neighbours import neighbour_loss
+from insightv_core.nano.training.lessons import ASKING_KINDS, LESSON_WEIGHTS, LOOKING_LAYERS, look_up, looking_losses
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,17 +21,6 @@ if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
     from insightv_core.nano.training.corpus import Conversation
-
-
-READING_SCALE = 16.0  # sharpness of the comparison of features with word embeddings
-POINTING_WEIGHT = 0.5  # of the pointing loss
-POINTING_KINDS = ("caption", "perception")  # what is said there stands in the picture; elsewhere it may be worked out
-ASKING_KINDS = ("perception",)  # what is asked there stands beside what the question names
-POINTING_LAYER = -2  # by then a query knows what it looks for, and a layer is left to say what it found
-POINTING_HEADS = 2
-NEIGHBOURS = "neighbours"  # the part of a model in training that reads them
-NEIGHBOURS_WEIGHT = 0.5
-READING_WEIGHT = 1.0  # of the reading loss beside the conversations; with 0.2 the tower forgets how to read
 
 
 @dataclass(frozen=True)
@@ -63,6 +52,8 @@ class Batch:
     says: "torch.Tensor"  # for each, the word that it says, whether a space goes before it or not
     asked_at: "torch.Tensor"  # flat positions of the last word of a question that stands in the picture
     answers: "torch.Tensor"  # for each, the word that the answer begins with
+    named_at: "torch.Tensor"  # flat positions of words that stand in the picture, numbers left out
+    names: "torch.Tensor"  # for each, that word
 
 
 @dataclass(frozen=True)
@@ -74,7 +65,7 @@ class StepData:
     neighbours: "torch.Tensor"  # int64 (3, count): flat places, slots, and the tokens that belong there
     prefix: "torch.Tensor"  # int64 (length,) the ids that open every conversation about a picture
     numbers: "torch.Tensor"  # int32, the tensors of each batch in a row
-    layout: tuple[tuple[int, int, int, int, bool], ...]  # of each batch: rows, length, labels, asked, about pictures?
+    layout: tuple[tuple[int, int, int, int, int, bool], ...]  # of each batch: rows, length, labels, asked, named, seen
     kinds: tuple[str, ...]
     rows: int
     weight: float  # sum of the weights of all labels
@@ -107,8 +98,8 @@ class StepData:
     def batches(self) -> Iterator[Batch]:
         """Yield the batches as views."""
         start = 0
-        for rows, length, labels, asked, pictured in self.layout:
-            sizes = (rows * length, rows * pictured, *[labels] * 5, asked, asked)
+        for rows, length, labels, asked, named, pictured in self.layout:
+            sizes = (rows * length, rows * pictured, *[labels] * 5, asked, asked, named, named)
             ids, scenes, label_at, targets, kinds, counts, *words = self.numbers[start : start + sum(sizes)].split(
                 sizes
             )
@@ -214,8 +205,12 @@ def pack_rows(
     pad: int,
     multiple: int,
     says: "np.ndarray",
+    names: "np.ndarray",
 ) -> StepData:
-    """Lay out a step's rows in batches of at most `limit` padded tokens, lengths rounded up to `multiple`."""
+    """Lay out a step's rows in batches of at most `limit` padded tokens, lengths rounded up to `multiple`.
+
+    `says` is the word that each token says, and `names` whether it is one that a picture can be searched for.
+    """
     import numpy as np
     import torch
 
@@ -237,7 +232,8 @@ def pack_rows(
             arrays = _pack_batch(batch, length, pad, says)
             weight += float(weigh(arrays[-2].astype(float)).sum())
             arrays += _find_asked(batch, length, standing, asking, says)
-            layout.append((len(batch), length, len(arrays[2]), len(arrays[-1]), pictured))
+            arrays += _find_named(batch, length, standing, says, names)
+            layout.append((len(batch), length, len(arrays[2]), len(arrays[-3]), len(arrays[-1]), pictured))
             numbers += arrays
     flat = torch.from_numpy(np.concatenate(numbers or [np.zeros(0)]).astype(np.int32))
     prefix = torch.tensor(next(iter(prefixes), ()), dtype=torch.long)
@@ -282,6 +278,22 @@ def _find_asked(
     return [np.array(asked_at, dtype=int), np.array(answers, dtype=int)]
 
 
+def _find_named(
+    rows: Sequence[Row], length: int, standing: Sequence[set[int]], says: "np.ndarray", names: "np.ndarray"
+) -> "list[np.ndarray]":
+    """Return where the text names what stands in the picture, and the word."""
+    import numpy as np
+
+    named_at, found = [], []
+    for number, row in enumerate(rows):
+        own = np.array(row.ids[row.prefix :] if row.prefix else [], dtype=int)
+        words = says[own]
+        at = np.flatnonzero(names[own] & np.isin(words, list(standing[row.scene])))
+        named_at.append(number * length + at)
+        found.append(words[at])
+    return [np.concatenate(named_at), np.concatenate(found)]
+
+
 def shrink_picture(picture: "Image.Image") -> "np.ndarray":
     """Return the picture as uint8 (3, 144, 144), resized exactly as the processor does it."""
     import numpy as np
@@ -290,13 +302,28 @@ def shrink_picture(picture: "Image.Image") -> "np.ndarray":
     return np.asarray(small).transpose(2, 0, 1)
 
 
-def map_spaces(tokenizer: "PreTrainedTokenizerFast") -> "np.ndarray":
-    """Return for each token the one that says the same without a space before it, itself where there is none."""
+def map_words(tokenizer: "PreTrainedTokenizerFast") -> "np.ndarray":
+    """Return for each token the one of the word that it says: without a space before it, and one where it says several.
+
+    A question that asks how many crosses there are is to be looked up at each cross.
+    """
     import numpy as np
 
-    texts = [tokenizer.decode([token]) for token in range(len(tokenizer))]
-    bare = {text: token for token, text in reversed(list(enumerate(texts)))}
-    return np.array([bare.get(text.strip(), token) for token, text in enumerate(texts)])
+    texts = [tokenizer.decode([token]).strip() for token in range(len(tokenizer))]
+    known = {text: token for token, text in reversed(list(enumerate(texts)))}
+
+    def say(text: str) -> int:
+        stems = [text.removesuffix(ending) for ending in ("s", "es") if text.endswith(ending) and len(text) > 4]
+        return known[next((stem for stem in stems if stem in known), text)]
+
+    return np.array([say(text) for text in texts])
+
+
+def map_names(tokenizer: "PreTrainedTokenizerFast") -> "np.ndarray":
+    """Return for each token whether it has letters alone: a number stands in too many places to be looked for."""
+    import numpy as np
+
+    return np.array([tokenizer.decode([token]).strip().isalpha() for token in range(len(tokenizer))])
 
 
 def locate_words(
@@ -328,33 +355,6 @@ def locate_words(
     return torch.tensor(found, dtype=torch.long).view(-1, 3).T
 
 
-def reading_loss(
-    model: "LlavaForConditionalGeneration", words: "torch.Tensor", features: "torch.Tensor"
-) -> "torch.Tensor":
-    """Return how badly the picture's features say which word stands where they look: the mean loss over all words.
-
-    A feature should point the way of the embedding of its word. Such direct lessons teach the tower to read in a
-    fraction of the pictures that captions alone need; and the language model finds the words it knows.
-    """
-    import torch
-
-    if not words.numel():  # nothing but blank pictures
-        return features.sum() * 0.0
-    looked = torch.nn.functional.normalize(features.index_select(0, words[0]).float(), dim=-1)
-    known = torch.nn.functional.normalize(model.get_input_embeddings().weight.detach().float(), dim=-1)
-    return torch.nn.functional.cross_entropy(READING_SCALE * looked @ known.T, words[1])
-
-
-def looking_losses(
-    model: "LlavaForConditionalGeneration", data: StepData, features: "torch.Tensor"
-) -> "dict[str, torch.Tensor]":
-    """Return the losses of the lessons that the features alone are taught."""
-    losses = {"reading": reading_loss(model, data.words, features)}
-    if (head := getattr(model, NEIGHBOURS, None)) is not None:
-        losses[NEIGHBOURS] = neighbour_loss(head, data.neighbours, features, model.get_input_embeddings().weight)
-    return losses
-
-
 def encode_pictures(model: "LlavaForConditionalGeneration", images: "torch.Tensor") -> "torch.Tensor":
     """Return the projected features of uint8 pictures as (scenes * IMAGE_TOKENS, hidden)."""
     import torch
@@ -381,10 +381,11 @@ def run_prefix(
 
 def token_losses(
     model: "LlavaForConditionalGeneration", batch: Batch, opening: "Sequence[torch.Tensor]"
-) -> "tuple[torch.Tensor, torch.Tensor | None]":
-    """Return the loss of each trained token of a batch, and the attention (rows, heads, length, all) of one layer.
+) -> "tuple[torch.Tensor, list[torch.Tensor | None]]":
+    """Return the loss of each trained token of a batch, and the attention of each of `LOOKING_LAYERS`.
 
-    Only positions that are trained on pass through the head. The attention is None where it is fused.
+    Attention is (rows, heads, length, all), or None where it is fused. Only positions that are trained on pass through
+    the head.
     """
     import torch
     from transformers import DynamicCache
@@ -397,50 +398,27 @@ def token_losses(
     embeds = model.get_input_embeddings()(batch.ids)
     # Padding is on the right, where causal attention never looks, so no mask is needed.
     seen: list[torch.Tensor | None] = []
-    layer = model.model.language_model.layers[POINTING_LAYER].self_attn
-    hook = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output[1]))
+    layers = model.model.language_model.layers
+    hooks = [
+        layers[layer].self_attn.register_forward_hook(lambda _module, _inputs, output: seen.append(output[1]))
+        for layer in LOOKING_LAYERS
+    ]
     try:
         output = model.model.language_model(inputs_embeds=embeds, past_key_values=cache, use_cache=True)
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
     logits = model.lm_head(output.last_hidden_state.flatten(0, 1).index_select(0, batch.label_at))
-    return torch.nn.functional.cross_entropy(logits.float(), batch.labels, reduction="none"), seen[0]
-
-
-def pointing_loss(data: StepData, batch: Batch, attention: "torch.Tensor") -> "torch.Tensor | None":
-    """Return how little the model looks at the places where the words that it has to say stand in the picture.
-
-    The mean of -log of the attention on these places, over labels of `POINTING_KINDS` whose word stands in the picture,
-    in the first heads of one layer; None where there is no such label. Finding the place is what a small model takes
-    longest to discover by itself: without this lesson, captions stayed blind for 50,000 conversations. A question is
-    looked up where it names a thing, just as a caption goes on after a name; the answer then only has to fetch it.
-    """
-    import torch
-
-    pointed = torch.tensor([kind in POINTING_KINDS for kind in data.kinds], device=batch.labels.device)[batch.kinds]
-    at, says = (
-        torch.cat([known[pointed], asked])
-        for known, asked in ((batch.label_at, batch.asked_at), (batch.says, batch.answers))
-    )
-    row, column = at // batch.ids.shape[1], at % batch.ids.shape[1]
-    scene, place = data.words[0] // nano.IMAGE_TOKENS, data.words[0] % nano.IMAGE_TOKENS
-    stands = (batch.scenes[row][:, None] == scene) & (says[:, None] == data.words[2])
-    allowed = stands.float() @ torch.nn.functional.one_hot(place, nano.IMAGE_TOKENS).float() > 0
-    chosen = allowed.any(1).nonzero().squeeze(1)
-    if not len(chosen):
-        return None
-    start = len(data.prefix) - nano.IMAGE_TOKENS
-    looks = attention[row[chosen], :POINTING_HEADS, column[chosen], start : len(data.prefix)].float()
-    return -(looks * allowed[chosen, None]).sum(-1).clamp(min=1e-6).log().mean()
+    return torch.nn.functional.cross_entropy(logits.float(), batch.labels, reduction="none"), seen
 
 
 def add_gradients(
     model: "LlavaForConditionalGeneration", data: StepData, autocast: Callable[[], contextlib.AbstractContextManager]
-) -> "tuple[torch.Tensor, dict[str, torch.Tensor | None]]":
+) -> "tuple[torch.Tensor, dict[str, torch.Tensor]]":
     """Add the gradients of the step's loss; return (kinds, 2) of loss sums and label counts, and the lessons' losses.
 
-    The loss is the weighted mean over all trained tokens, and three direct lessons beside it: reading (what stands
-    where), its neighbours, and pointing (where to look). A step without conversations learns to read alone.
+    The loss is the weighted mean over all trained tokens, and the direct lessons of `LESSON_WEIGHTS` beside it. A step
+    without conversations learns to read alone.
     """
     import torch
 
@@ -452,24 +430,19 @@ def add_gradients(
     looking = looking_losses(model, data, features)
     shared = [tensor.detach().requires_grad_() for tensor in opening]
     sums = torch.zeros(len(data.kinds), 2, device=data.images.device)
-    pointings: list[torch.Tensor] = []
+    found: dict[str, list[torch.Tensor]] = {}
     for batch in data.batches():
         with autocast():
             losses, attention = token_losses(model, batch, shared)
         loss = (losses * batch.weights).sum() / data.weight
-        pointing = None
-        if len(batch.scenes) and attention is not None and data.words.numel():
-            pointing = pointing_loss(data, batch, attention)
-        if pointing is not None:
-            loss = loss + POINTING_WEIGHT * pointing * len(batch.scenes) / data.rows
-            pointings.append(pointing.detach())
+        for name, lesson in look_up(data, batch, attention).items():
+            loss = loss + LESSON_WEIGHTS[name] * lesson * len(batch.scenes) / data.rows
+            found.setdefault(name, []).append(lesson.detach())
         loss.backward()
         sums.index_add_(0, batch.kinds, torch.stack([losses.detach(), torch.ones_like(losses)], dim=1))
     used = [(tensor, leaf.grad) for tensor, leaf in zip(opening, shared, strict=True) if leaf.grad is not None]
-    learned = looking["reading"] * (READING_WEIGHT if data.layout else 1.0)
-    if NEIGHBOURS in looking:
-        learned = learned + NEIGHBOURS_WEIGHT * looking[NEIGHBOURS]
+    learned = torch.stack([LESSON_WEIGHTS[name] * loss for name, loss in looking.items()]).sum()
     roots = [*(tensor for tensor, _ in used), learned]
     torch.autograd.backward(roots, [*(gradient for _, gradient in used), None])
-    lessons: dict[str, torch.Tensor | None] = {name: loss.detach() for name, loss in looking.items()}
-    return sums, lessons | {"pointing": torch.stack(pointings).mean() if pointings else None}
+    lessons = {name: loss.detach() for name, loss in looking.items()}
+    return sums, lessons | {name: torch.stack(losses).mean() for name, losses in found.items()}
