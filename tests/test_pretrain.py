@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import sys
 from dataclasses import dataclass, replace
@@ -318,12 +319,35 @@ def test_finding_counts_the_attention_on_what_the_text_names(settings, tokenizer
 
 def test_a_word_is_the_same_with_a_space_before_it_and_in_the_plural():
     known = nano.load_processor(nano.MODELS_FOLDER / "nano-base").tokenizer
-    said = steps.map_words(known)
+    said = steps.read_vocabulary(known).says
     one = {word: said[known.convert_tokens_to_ids(known.tokenize(word))].tolist() for word in (
         "cross", " cross", " crosses", " circles", " circle", " red", " Ana", " is", " i",
     )}  # fmt: skip
     assert one["cross"] == one[" cross"] == one[" crosses"] and one[" circles"] == one[" circle"]
     assert len({str(one[word]) for word in (" cross", " circle", " red", " Ana", " is", " i")}) == 6
+
+
+def test_verdicts_weigh_more_than_the_words_around_them(settings, tokenizer, small_world, monkeypatch):
+    monkeypatch.setattr(steps, "VERDICT", re.compile("7"))  # this tokenizer cuts longer words to pieces
+    messages = (*prompts.ask("Is it so?", prompts.DIRECT), prompts.assistant("it is 7"))
+    told = SimpleNamespace(scene=("red", 1), style=None, conversations=[Talk("direct", messages)], blank=False)
+    monkeypatch.setattr(small_world, "training_scene", lambda *_: told)
+    data = training.StepDataset(replace(settings, scenes_per_step=1), tokenizer)[0]
+    (batch,) = data.batches()
+    said, weights = [tokenizer.decode([label]) for label in batch.labels.tolist()], batch.weights.tolist()
+    stressed = [steps.STRESS if "7" in token else 1 for token in said]
+    assert weights == pytest.approx([stress * len(said) ** -0.5 for stress in stressed]) and len(set(weights)) == 2
+    assert data.weight == pytest.approx(sum(weights))
+    monkeypatch.undo()
+    assert steps.STRESS in read_stress("nano-base", " true", '"sound"', '{"same": false}')
+    assert read_stress("nano-base", " pen", "7", '{"answer": "') == {1}
+
+
+def read_stress(name, *texts):
+    """Return the weights of tokens of a shipped model."""
+    known = nano.load_processor(nano.MODELS_FOLDER / name).tokenizer
+    stress = steps.read_vocabulary(known).stress
+    return {int(stress[token]) for text in texts for token in known.encode(text, add_special_tokens=False)}
 
 
 def test_places_are_told_by_direction_and_neighbours_count_a_little():

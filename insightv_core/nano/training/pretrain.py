@@ -37,17 +37,16 @@ from insightv_core.nano.training.settings import (
 )
 from insightv_core.nano.training.steps import (
     StepData,
+    Vocabulary,
     add_gradients,
     encode_conversations,
     locate_words,
-    map_names,
-    map_words,
     pack_rows,
+    read_vocabulary,
     shrink_picture,
 )
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from transformers import LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerFast
 
@@ -77,14 +76,9 @@ class StepDataset:
         return self.settings.steps
 
     @cached_property
-    def says(self) -> "np.ndarray":
-        """The word that each token says."""
-        return map_words(self.tokenizer)
-
-    @cached_property
-    def names(self) -> "np.ndarray":
-        """Whether each token names something that a picture can be searched for."""
-        return map_names(self.tokenizer)
+    def vocabulary(self) -> Vocabulary:
+        """What a step has to know of each token."""
+        return read_vocabulary(self.tokenizer)
 
     def __getitem__(self, step: int) -> StepData:
         import numpy as np
@@ -114,8 +108,7 @@ class StepDataset:
             sorted({talk.kind for talks in groups for talk in talks}),
             limit=settings.micro_batch_tokens,
             pad=self.tokenizer.pad_token_id,
-            says=self.says,
-            names=self.names,
+            vocabulary=self.vocabulary,
             multiple=64 if settings.compile else 8,  # few distinct shapes when each one is compiled
         )
 

@@ -6,6 +6,7 @@ positions that are trained on pass through the head.
 """
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from insightv_core.nano.training.corpus import Conversation
 
 
+# A judge's reply says much that follows from its form, and few words that it has to look for.
+VERDICT = re.compile(r"\b(true|false|sound|flawed)\b")
+STRESS = 4
+
+
 @dataclass(frozen=True)
 class Row:
     """One conversation as token ids, and for each id whether the model is trained to write it.
@@ -37,6 +43,20 @@ class Row:
     kind: int
     prefix: int
     turns: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a step has to know of each token.
+
+    `says` is the token of its word: without a space before it, and of one where it says several, as a question that
+    asks how many crosses there are is to be looked up at each cross. `names` are of letters alone: a number stands in
+    too many places to be looked for. `stress` is its weight in the loss.
+    """
+
+    says: "np.ndarray"
+    names: "np.ndarray"
+    stress: "np.ndarray"
 
 
 @dataclass(frozen=True)
@@ -99,12 +119,11 @@ class StepData:
         """Yield the batches as views."""
         start = 0
         for rows, length, labels, asked, named, pictured in self.layout:
-            sizes = (rows * length, rows * pictured, *[labels] * 5, asked, asked, named, named)
-            ids, scenes, label_at, targets, kinds, counts, *words = self.numbers[start : start + sum(sizes)].split(
-                sizes
-            )
+            sizes = (rows * length, rows * pictured, *[labels] * 6, asked, asked, named, named)
+            numbers = self.numbers[start : start + sum(sizes)].split(sizes)
+            ids, scenes, label_at, targets, kinds, counts, stress, *words = numbers
             start += sum(sizes)
-            yield Batch(ids.view(rows, length), scenes, label_at, targets, kinds, weigh(counts), *words)
+            yield Batch(ids.view(rows, length), scenes, label_at, targets, kinds, weigh(counts, stress), *words)
 
 
 def _rebuild_step(*parts) -> StepData:
@@ -113,12 +132,12 @@ def _rebuild_step(*parts) -> StepData:
     return StepData(*map(torch.from_numpy, parts[:5]), *parts[5:])
 
 
-def weigh(count):
-    """Return the weight of each label of a row with `count` labels: 1 / sqrt(count).
+def weigh(count, stress):
+    """Return the weight of each label of a row with `count` labels: `stress` / sqrt(count).
 
     With equal weights, answers of two tokens would drown in chains of a hundred; with equal rows, chains would be slow.
     """
-    return count**-0.5
+    return stress * count**-0.5
 
 
 def encode_conversations(tokenizer: "PreTrainedTokenizerFast", groups: "Sequence[Sequence[Conversation]]") -> list[Row]:
@@ -204,13 +223,9 @@ def pack_rows(
     limit: int,
     pad: int,
     multiple: int,
-    says: "np.ndarray",
-    names: "np.ndarray",
+    vocabulary: Vocabulary,
 ) -> StepData:
-    """Lay out a step's rows in batches of at most `limit` padded tokens, lengths rounded up to `multiple`.
-
-    `says` is the word that each token says, and `names` whether it is one that a picture can be searched for.
-    """
+    """Lay out a step's rows in batches of at most `limit` padded tokens, lengths rounded up to `multiple`."""
     import numpy as np
     import torch
 
@@ -218,7 +233,7 @@ def pack_rows(
     if len(prefixes) > 1:
         raise ValueError("conversations about pictures must open with the same words and one picture")
     numbers, layout, weight = [], [], 0.0
-    words = torch.cat([words[:2], torch.from_numpy(says)[words[1:2]]])
+    words = torch.cat([words[:2], torch.from_numpy(vocabulary.says)[words[1:2]]])
     standing: list[set[int]] = [set() for _ in images]
     for place, word in words[[0, 2]].T.tolist():
         standing[place // nano.IMAGE_TOKENS].add(word)
@@ -229,10 +244,10 @@ def pack_rows(
         lengths = [-(-(len(row.ids) - row.prefix) // multiple) * multiple for row in chosen]
         for cut in cut_rows(lengths, limit) if chosen else []:
             batch, length = chosen[cut], lengths[cut.start]
-            arrays = _pack_batch(batch, length, pad, says)
-            weight += float(weigh(arrays[-2].astype(float)).sum())
-            arrays += _find_asked(batch, length, standing, asking, says)
-            arrays += _find_named(batch, length, standing, says, names)
+            arrays = _pack_batch(batch, length, pad, vocabulary)
+            weight += float(weigh(arrays[-3].astype(float), arrays[-2]).sum())
+            arrays += _find_asked(batch, length, standing, asking, vocabulary.says)
+            arrays += _find_named(batch, length, standing, vocabulary)
             layout.append((len(batch), length, len(arrays[2]), len(arrays[-3]), len(arrays[-1]), pictured))
             numbers += arrays
     flat = torch.from_numpy(np.concatenate(numbers or [np.zeros(0)]).astype(np.int32))
@@ -240,7 +255,7 @@ def pack_rows(
     return StepData(images, words, neighbours, prefix, flat, tuple(layout), tuple(kinds), len(rows), weight)
 
 
-def _pack_batch(rows: Sequence[Row], length: int, pad: int, says: "np.ndarray") -> "list[np.ndarray]":
+def _pack_batch(rows: Sequence[Row], length: int, pad: int, vocabulary: Vocabulary) -> "list[np.ndarray]":
     import numpy as np
 
     ids = np.full((len(rows), length), pad)
@@ -250,14 +265,16 @@ def _pack_batch(rows: Sequence[Row], length: int, pad: int, says: "np.ndarray") 
         ids[place, :own] = row.ids[row.prefix :]
         trained[place, :own] = row.trained[row.prefix :]
     label_row, label_column = np.nonzero(trained)
+    labels = ids[label_row, label_column]
     return [
         ids.ravel(),
         np.array([row.scene for row in rows if row.prefix], dtype=int),
         label_row * length + label_column - 1,
-        ids[label_row, label_column],
+        labels,
         np.array([row.kind for row in rows])[label_row],
         trained.sum(1)[label_row],
-        says[ids[label_row, label_column]],
+        vocabulary.stress[labels],
+        vocabulary.says[labels],
     ]
 
 
@@ -279,7 +296,7 @@ def _find_asked(
 
 
 def _find_named(
-    rows: Sequence[Row], length: int, standing: Sequence[set[int]], says: "np.ndarray", names: "np.ndarray"
+    rows: Sequence[Row], length: int, standing: Sequence[set[int]], vocabulary: Vocabulary
 ) -> "list[np.ndarray]":
     """Return where the text names what stands in the picture, and the word."""
     import numpy as np
@@ -287,8 +304,8 @@ def _find_named(
     named_at, found = [], []
     for number, row in enumerate(rows):
         own = np.array(row.ids[row.prefix :] if row.prefix else [], dtype=int)
-        words = says[own]
-        at = np.flatnonzero(names[own] & np.isin(words, list(standing[row.scene])))
+        words = vocabulary.says[own]
+        at = np.flatnonzero(vocabulary.names[own] & np.isin(words, list(standing[row.scene])))
         named_at.append(number * length + at)
         found.append(words[at])
     return [np.concatenate(named_at), np.concatenate(found)]
@@ -302,11 +319,8 @@ def shrink_picture(picture: "Image.Image") -> "np.ndarray":
     return np.asarray(small).transpose(2, 0, 1)
 
 
-def map_words(tokenizer: "PreTrainedTokenizerFast") -> "np.ndarray":
-    """Return for each token the one of the word that it says: without a space before it, and one where it says several.
-
-    A question that asks how many crosses there are is to be looked up at each cross.
-    """
+def read_vocabulary(tokenizer: "PreTrainedTokenizerFast") -> Vocabulary:
+    """Return what a step has to know of each token of the tokenizer."""
     import numpy as np
 
     texts = [tokenizer.decode([token]).strip() for token in range(len(tokenizer))]
@@ -316,14 +330,11 @@ def map_words(tokenizer: "PreTrainedTokenizerFast") -> "np.ndarray":
         stems = [text.removesuffix(ending) for ending in ("s", "es") if text.endswith(ending) and len(text) > 4]
         return known[next((stem for stem in stems if stem in known), text)]
 
-    return np.array([say(text) for text in texts])
-
-
-def map_names(tokenizer: "PreTrainedTokenizerFast") -> "np.ndarray":
-    """Return for each token whether it has letters alone: a number stands in too many places to be looked for."""
-    import numpy as np
-
-    return np.array([tokenizer.decode([token]).strip().isalpha() for token in range(len(tokenizer))])
+    return Vocabulary(
+        np.array([say(text) for text in texts]),
+        np.array([text.isalpha() for text in texts]),
+        np.array([STRESS if VERDICT.search(text) else 1 for text in texts]),
+    )
 
 
 def locate_words(
