@@ -469,9 +469,9 @@ def test_the_tower_learns_to_read_and_leaves_the_language_model_alone(settings, 
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all("vision_tower" in name or "projector" in name for name in changed)
     log = read_log(settings)
-    for lesson in ("reading", "neighbours"):
+    for lesson in ("reading", "neighbours", "place"):
         assert log[-1]["lessons"][lesson] < 0.6 * log[0]["lessons"][lesson]
-    assert not any("neighbours" in name for name in load_file(Path(settings.out) / "model" / "model.safetensors"))
+    assert not any(lessons.HEADS in name for name in load_file(Path(settings.out) / "model" / "model.safetensors"))
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -544,7 +544,7 @@ def test_what_is_saved_is_the_average_or_the_last_weights(settings, ema, kept):
     expected = {"average": average, "weights": state["weights"]}
     assert any(not torch.equal(average[name], weight) for name, weight in state["weights"].items())
     for name, weight in expected[kept].items():
-        if name.startswith("neighbours"):  # serves a lesson and is no part of the model
+        if name.startswith(lessons.HEADS):  # serves a lesson and is no part of the model
             assert name not in made
         else:
             assert torch.equal(made[name], weight.bfloat16().float()), name
