@@ -13,6 +13,7 @@ from insightv_core import prompts
 from insightv_core.nano.questions.captions import describe
 from insightv_core.nano.questions.slips import misread
 from insightv_core.nano.scenes import Scene, Style, sample_style
+from insightv_core.nano.training.wordings import MORE_WORDINGS
 from insightv_core.nano.verify import verify_step
 from insightv_core.nano.world import FAMILIES, PERCEPTION, REASONING, Example, make_question, split_of, write_chain
 from insightv_core.parse import (
@@ -43,41 +44,7 @@ LOOKS_SHARE = 0.2  # of the chains and of the judging, about what one look tells
 MOST_CHECKS = 12  # comparisons in a row: 6,000 in all were too few to find out what equal means
 MORE_QUESTIONS = {"perception": 7, "direct": 3}  # about one picture beside the first: its encoding costs the most
 GIVEN = ("{}", "{}.", "The answer is {}.", "It is {}", "{} in all", "answer: {}", "So we get {}.")
-# Training asks about what one look tells in more words than the demo does: from six ways of asking alone, the model
-# does not learn which words matter, and two ways that it has not met tell it nothing.
-MORE_WORDINGS = {
-    "bar_value": (
-        "How high is the bar of {name}?", "What number does the bar of {name} have?", "Tell me the value of {name}.",
-        "What value stands over {name}?", "Which number belongs to {name}?", "What does {name} show?",
-    ),
-    "line_value": (
-        "What number does the line reach in {name}?", "How much was it in {name}?", "Tell me the value in {name}.",
-        "What value belongs to {name}?", "How high is the line in {name}?", "What does it show in {name}?",
-    ),
-    "title_word": (
-        "What stands above the chart?", "What is written over the chart?", "What is written at the top?",
-        "Which word stands at the top of the chart?", "Which word do you read above the picture?",
-        "What does it say above the chart?", "Name the chart.", "What heading does the chart have?",
-    ),
-    "table_cell": (
-        "What stands under {head} for {name}?", "For {name}, what value is given under {head}?",
-        "What value does {name} have in the column {head}?", "Under {head}, what does {name} have?",
-    ),
-    "cell_color": (
-        "Tell me the color at row {row}, column {column}.", "Which color do you see in row {row}, column {column}?",
-        "What color has the shape in row {row}, column {column}?",
-    ),
-    "count_few": (
-        "What is the count of {plural}?", "Tell me the number of {plural}.",
-        "What number of {plural} does the grid have?",
-        "How many {plural} can you see in the grid?", "How many {plural} does the picture show?",
-    ),
-    "side_length": (
-        "What length is written at {side}?", "Tell me the length of {side}.", "What length does {side} have?",
-        "What is the length of the line {side}?", "Which number belongs to the side {side}?",
-    ),
-}  # fmt: skip
-MORE_WORDINGS_SHARE = 0.4
+MORE_WORDINGS_SHARE = 0.4  # of the questions
 # Kinds of conversation and their weights. Text kinds come with no picture.
 MIXES = {
     "base": {
@@ -169,8 +136,9 @@ def ask_about(scene: Scene, family: str, rng: Random, level: int = 0, style: Sty
     if made is None:
         return None
     asked, question = made
-    if family in MORE_WORDINGS and rng.random() < MORE_WORDINGS_SHARE:
-        question = rng.choice(MORE_WORDINGS[family]).format(**asked)
+    if rng.random() < MORE_WORDINGS_SHARE:
+        # Options follow on lines of their own, whatever the words before them.
+        question = "\n".join([rng.choice(MORE_WORDINGS[family]).format(**asked), *question.split("\n")[1:]])
     chosen = FAMILIES[family]
     return Example(
         "train", 0, family, level, scene, style or sample_style(rng), question, chosen.solve(scene, asked),
