@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours: told apart by colour-blind readers too.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000", "#999999", "#7F3C8D")
 
-LESSONS = ("reading", "pointing")
-
 
 def read_log(path: Path) -> list[dict]:
     """Read the lines of a training log; UserError where there is none, or a line that is no JSON."""
@@ -35,13 +33,11 @@ def plot_training(log: list[dict]) -> "Figure":
     """Plot the loss of each lesson and kind of conversation over the steps of a run, on a logarithmic axis."""
     from plotly.graph_objects import Figure, Scatter
 
-    kinds = sorted({kind for line in log for kind in line["losses"]})
     series = {
-        name: [(line["step"], line["lessons"][name]) for line in log if name in line["lessons"]] for name in LESSONS
+        name: [(line["step"], line[part][name]) for line in log if name in line[part]]
+        for part in ("lessons", "losses")
+        for name in sorted({name for line in log for name in line[part]})
     }
-    for kind in kinds:
-        series[kind] = [(line["step"], line["losses"][kind]) for line in log if kind in line["losses"]]
-    series = {name: points for name, points in series.items() if points}
     figure = Figure()
     for place, (name, points) in enumerate(series.items()):
         steps, losses = zip(*points, strict=True)

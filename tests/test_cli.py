@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from insightv_core.cli import main
+from insightv_core.figures import plot_training
 from insightv_core.nano.demo import write_demo
 from insightv_core.nano.scenes import content_hash
+from insightv_core.nano.training.lessons import LESSON_WEIGHTS
 from insightv_core.nano.world import FAMILIES, make_example, split_of
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
@@ -87,6 +89,13 @@ def test_the_demo_is_drawn_the_same_again(tmp_path):
     assert count == 25
     drawn = (tmp_path / "questions.jsonl").read_text().splitlines()
     assert drawn == (DEMO / "questions.jsonl").read_text().splitlines()[:25]
+
+
+def test_curve_draws_every_lesson_that_the_log_knows():
+    taught = [{"step": n, "lessons": dict.fromkeys(LESSON_WEIGHTS, 1 / n), "losses": {"chain": 2 / n}} for n in (1, 2)]
+    assert [line.name for line in plot_training(taught).data] == [*sorted(LESSON_WEIGHTS), "chain"]
+    tower = [{"step": 1, "lessons": {"reading": 3}, "losses": {}}, *taught]
+    assert next(line.x for line in plot_training(tower).data if line.name == "reading") == (1, 1, 2)
 
 
 def test_curve_draws_every_kind_of_conversation(tmp_path, capsys):

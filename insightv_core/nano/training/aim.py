@@ -8,7 +8,7 @@ it matches columns. So two heads of each late layer are set to match places, and
 from typing import TYPE_CHECKING
 
 from insightv_core.nano import model as nano
-from insightv_core.nano.training.lessons import reading_loss
+from insightv_core.nano.training.lessons import SIDE, reading_loss
 from insightv_core.nano.training.steps import StepData, encode_pictures
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration
 
 AIMED_LAYERS = 2  # the last ones: by then most words are read
-SIDE = nano.IMAGE_SIZE // nano.PATCH_SIZE
 WIDTH = 0.8  # patches: how far a place still counts as the same column or row
 SHARPNESS = 7.5  # at this, about half of a head's attention is on its own column and 0.85 on that and the next ones
 KEPT = 0.2  # of what the head compared before

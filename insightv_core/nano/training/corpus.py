@@ -36,9 +36,8 @@ BLANK_SHARE = 0.02
 MAX_JUDGED_PATHS = 8
 BLIND_JUDGE_SHARE = 0.2  # of the passes, where the judge is not told the correct answer
 JUDGED_WEIGHTS = (6, 5, 4, 3, 2, 2, 2, 3)  # of one to eight paths in a pass
-JUDGED_FLAWED = (
-    0.65  # of the paths to judge: with half of them, four of five steps are sound, and "sound" is a good guess
-)
+# Of the paths to judge; with half of them, four of five steps are sound, and "sound" is a good guess.
+JUDGED_FLAWED = 0.65
 MISREADINGS = (1, 1, 2, 4)  # in a path to judge: nano's own chains that go wrong hold one wrong reading or many
 LOOKS_SHARE = 0.2  # of the chains and of the judging, about what one look tells
 MOST_CHECKS = 12  # comparisons in a row: 6,000 in all were too few to find out what equal means

@@ -22,7 +22,7 @@ READING, NEIGHBOURS, PLACE, FINDING, POINTING = "reading", "neighbours", "place"
 LESSON_WEIGHTS = {READING: 1.0, NEIGHBOURS: 0.5, PLACE: 0.5, FINDING: 0.3, POINTING: 0.5}
 HEADS = "lesson_heads"  # the part of a model in training that only the lessons use
 SCALE = 16.0  # sharpness of the comparison of features with word embeddings, and with places
-SIDE = nano.IMAGE_SIZE // nano.PATCH_SIZE
+SIDE = nano.IMAGE_SIZE // nano.PATCH_SIZE  # places in a row or column of a picture
 PLACE_WIDTH = 0.6  # patches: places next to each other may be told alike
 POINTING_KINDS = ("caption", "perception")  # what is said there stands in the picture; elsewhere it may be worked out
 ASKING_KINDS = ("perception",)  # what is asked there stands beside what the question names
@@ -69,10 +69,9 @@ def place_loss(head: "torch.nn.Linear", features: "torch.Tensor") -> "torch.Tens
     at = torch.arange(len(features), device=features.device) % nano.IMAGE_TOKENS
     looked = torch.nn.functional.normalize(features.float(), dim=-1)
     told = SCALE * looked @ torch.nn.functional.normalize(head.weight.float(), dim=-1).T
-    across, down = told.split(SIDE, dim=1)
-    return sum(
-        torch.nn.functional.cross_entropy(said, near[line]) for said, line in ((across, at % SIDE), (down, at // SIDE))
-    )
+    columns, rows = told.split(SIDE, dim=1)
+    cross_entropy = torch.nn.functional.cross_entropy
+    return cross_entropy(columns, near[at % SIDE]) + cross_entropy(rows, near[at // SIDE])
 
 
 def looking_losses(

@@ -1,8 +1,9 @@
 """The lesson of neighbours: what stands around a word in the picture should be known where the word is.
 
-A name at the foot of a bar says nothing about its height, unless the tower carries the one to the other. Left to
-itself, nano learned in 1,500 steps to find a slice of a pie by its colour, where both stand at one place, and not a bar
-by its name. Which words are neighbours follows from their boxes alone, whatever the picture shows.
+A name at the foot of a bar says nothing about its height. The language model can look from the one to the other
+(`lessons.py`), or the tower can carry it, which is the lesson here. Left to itself, nano learned in 1,500 steps to find
+a slice of a pie by its colour, where both stand at one place, and not a bar by its name. Which words are neighbours
+follows from their boxes alone, whatever the picture shows.
 """
 
 from collections.abc import Sequence

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 
 from insightv_core.nano import model as nano
 from insightv_core.nano.render import SIZE
-from insightv_core.nano.training.lessons import ASKING_KINDS, LESSON_WEIGHTS, LOOKING_LAYERS, look_up, looking_losses
+from insightv_core.nano.training.lessons import (
+    ASKING_KINDS,
+    LESSON_WEIGHTS,
+    LOOKING_LAYERS,
+    SIDE,
+    look_up,
+    looking_losses,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
 
 # A judge's reply says much that follows from its form, and few words that it has to look for.
 VERDICT = re.compile(r"\b(true|false|sound|flawed)\b")
-STRESS = 4
+STRESS = 4  # times as much as another word
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,8 @@ class StepData:
     neighbours: "torch.Tensor"  # int64 (3, count): flat places, slots, and the tokens that belong there
     prefix: "torch.Tensor"  # int64 (length,) the ids that open every conversation about a picture
     numbers: "torch.Tensor"  # int32, the tensors of each batch in a row
-    layout: tuple[tuple[int, int, int, int, int, bool], ...]  # of each batch: rows, length, labels, asked, named, seen
+    # Of each batch: rows, length, labels, words asked for, words named, and whether it is about pictures.
+    layout: tuple[tuple[int, int, int, int, int, bool], ...]
     kinds: tuple[str, ...]
     rows: int
     weight: float  # sum of the weights of all labels
@@ -348,7 +356,6 @@ def locate_words(
 
     texts = [" " + word for words in drawn for word, _ in words]
     encoded = iter(tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False))
-    side = nano.IMAGE_SIZE // nano.PATCH_SIZE
     found: list[tuple[int, int, int]] = []
     number = 0
     for scene, words in enumerate(drawn):
@@ -359,8 +366,8 @@ def locate_words(
             for token, length in zip(tokens.ids, lengths, strict=True):
                 across = left + (right - left) * (start + length / 2) / max(len(word), 1)
                 start += length
-                column, row = (int(at * side / SIZE) for at in (across, (top + bottom) / 2))
-                place = scene * nano.IMAGE_TOKENS + min(row, side - 1) * side + min(column, side - 1)
+                column, row = (int(at * SIDE / SIZE) for at in (across, (top + bottom) / 2))
+                place = scene * nano.IMAGE_TOKENS + min(row, SIDE - 1) * SIDE + min(column, SIDE - 1)
                 found.append((place, token, number))
             number += 1
     return torch.tensor(found, dtype=torch.long).view(-1, 3).T

@@ -28,8 +28,8 @@ MORE_WORDINGS = {
     ),
     "count_few": (
         "What is the count of {plural}?", "Tell me the number of {plural}.",
-        "What number of {plural} does the grid have?",
-        "How many {plural} can you see in the grid?", "How many {plural} does the picture show?",
+        "What number of {plural} does the grid have?", "How many {plural} can you see in the grid?",
+        "How many {plural} does the picture show?",
     ),
     "side_length": (
         "What length is written at {side}?", "Tell me the length of {side}.", "What length does {side} have?",
@@ -41,11 +41,9 @@ MORE_WORDINGS = {
         "What do you get if you add the values of the chart?",
     ),
     "bar_range": (
-        "How much lower is the smallest bar than the largest?",
-        "What lies between the largest and the smallest value?",
+        "How much lower is the smallest bar than the largest?", "What lies between the largest and the smallest value?",
         "What is the largest value minus the smallest?", "Take the shortest bar from the tallest. What is left?",
-        "By how much does the largest value exceed the smallest?",
-        "Tell me how far the tallest is above the shortest.",
+        "By how much does the largest value exceed the smallest?", "Tell me how far the tallest is above the shortest.",
     ),
     "bar_count_above": (
         "How many bars go above {limit}?", "Tell me how many values are above {limit}.",
@@ -66,8 +64,8 @@ MORE_WORDINGS = {
     ),
     "line_rises": (
         "How many rises does the line have?", "What is the number of rises?", "Tell me how often the line rises.",
-        "Count how often it goes up.",
-        "How many steps of the line go up?", "How often does it grow from one {unit} to the next?",
+        "Count how often it goes up.", "How many steps of the line go up?",
+        "How often does it grow from one {unit} to the next?",
     ),
     "pie_difference": (
         "How much larger are {one} together than {two}?", "Take {two} from {one} together. What is left?",
@@ -81,15 +79,15 @@ MORE_WORDINGS = {
     ),
     "table_column_difference": (
         "How far is the total of {one} above the total of {two}?",
-        "Sum {one} and sum {two}. How much more is the first?",
-        "How much more is there under {one} than under {two}?", "Take the sum of {two} from the sum of {one}.",
+        "Sum {one} and sum {two}. How much more is the first?", "How much more is there under {one} than under {two}?",
+        "Take the sum of {two} from the sum of {one}.",
         "By how much do the values of {one} exceed those of {two} in total?",
         "How much larger is the sum of {one} than that of {two}?",
     ),
     "production_false": (
         "Tell me which statement is false.", "What statement is false?", "Which of the statements does not hold?",
-        "One statement is not true. Which one?",
-        "Name the false statement.", "Which statement does the table not agree with?",
+        "One statement is not true. Which one?", "Name the false statement.",
+        "Which statement does the table not agree with?",
     ),
     "production_extra_revenue": (
         "With worker {workers}, how much does the revenue grow?", "What is added to the revenue by worker {workers}?",
@@ -98,15 +96,13 @@ MORE_WORDINGS = {
     ),
     "grid_difference": (
         "How many {one} more than {two} does the grid have?", "Count {one}, then take away the {two}. What is left?",
-        "What is left of the number of {one} without that of {two}?",
-        "The {one} are more than the {two}. By how many?",
+        "What is left of the number of {one} without that of {two}?", "The {one} are more than the {two}. By how many?",
         "Tell me how many more {one} there are than {two}.", "By what number are there more {one} than {two}?",
     ),
     "grid_once": (
-        "Which {feature} is there one time only?",
-        "Name the {feature} that appears once.", "What {feature} appears only once?",
-        "Tell me the {feature} that you see only once.", "Only one {feature} is there once. Which is it?",
-        "Which {feature} do you find just once?",
+        "Which {feature} is there one time only?", "Name the {feature} that appears once.",
+        "What {feature} appears only once?", "Tell me the {feature} that you see only once.",
+        "Only one {feature} is there once. Which is it?", "Which {feature} do you find just once?",
     ),
     "grid_walk": (
         "You start at the {start} and go {walk}. Which color is it?", "What color is {walk} from the {start}?",
@@ -115,15 +111,14 @@ MORE_WORDINGS = {
         "Look {walk} from the {start}: what color is it?",
     ),
     "triangle_angle": (
-        "Tell me the size of the angle {corner}.",
-        "What is the angle {corner}?", "How many degrees has the angle {corner}?",
-        "What size is the missing angle?",
+        "Tell me the size of the angle {corner}.", "What is the angle {corner}?",
+        "How many degrees has the angle {corner}?", "What size is the missing angle?",
         "One angle is missing. How large is {corner}?", "What degrees belong to {corner}?",
     ),
     "polygon_perimeter": (
         "Tell me the perimeter.", "How long is it around the shape?", "What is the total of the sides?",
-        "What total do all the sides have?",
-        "Sum up the sides. How much is it?", "What is the length of all sides added up?",
+        "What total do all the sides have?", "Sum up the sides. How much is it?",
+        "What is the length of all sides added up?",
     ),
     "route_shortest": (
         "On the shortest way from {start} to {end}, which place do you pass?",
@@ -137,7 +132,7 @@ MORE_WORDINGS = {
         "Tell me the length of the shortest way from {start} to {end}.",
         "How long is it from {start} to {end} at least?",
         "Take the shortest way from {start} to {end}. How long is it?",
-        "How far do you have to go from {start} to {end}?",
-        "What is the least distance from {start} to {end}?", "How short can the way from {start} to {end} be?",
+        "How far do you have to go from {start} to {end}?", "What is the least distance from {start} to {end}?",
+        "How short can the way from {start} to {end} be?",
     ),
 }  # fmt: skip
