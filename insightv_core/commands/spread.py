@@ -38,7 +38,7 @@ def add_spread_command(commands) -> None:
         "  insightv merge data/insightv-shards\n\n"
         "Each task has a project file of its own, a shard, on a disk that all machines share; datatrove starts the\n"
         "tasks and keeps logs. Merge when they are done. What goes to Slurm was tried with stand-ins of its programs\n"
-        "only, and nothing was ever run on Ray.",
+        "only; on Ray it was run once, on one machine, and gave the paths of an ordinary run.",
     )  # fmt: skip
     add_project_options(parser, limit=True)
     parser.add_argument("--tasks", type=positive, required=True, metavar="N", help="tasks, and shards")
