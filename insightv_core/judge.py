@@ -17,6 +17,7 @@ from insightv_core.records import Path, Question, Step
 from insightv_core.vlm import ERROR, LENGTH, Reply
 
 LONGEST_REASON = 300
+LONGEST_ANSWER = 200  # characters of a path's answer that a judge repeats, where a schema binds it
 # What tokenizers may take for their own marks, such as <image> or [INST].
 MARKS = re.compile(r"<(?=[^\s\d<=])|\[(?=/?[A-Z_]{3,}\])")
 OBJECT = re.compile(r'\{(?=\s*")')
@@ -94,6 +95,8 @@ def describe_scores(step_counts: Sequence[int]) -> dict:
     for number, steps in enumerate(step_counts, 1):
         fields = {
             "id": {"const": number},
+            "answer": {"type": "string", "maxLength": LONGEST_ANSWER},
+            "right": {"type": "boolean"},
             "steps": {"type": "array", "items": {"enum": [SOUND, FLAWED]}, "minItems": steps, "maxItems": steps},
             "score": {"type": "integer", "minimum": 1, "maximum": 100},
         }

@@ -26,11 +26,17 @@ class Unparsed:
 
 @dataclass(frozen=True)
 class PathVerdict:
-    """A judge's word on one path of a question: "sound" or "flawed" for each step, and a score from 1 to 100."""
+    """A judge's word on one path of a question: "sound" or "flawed" for each step, and a score from 1 to 100.
+
+    A judge is asked to say first what the path answers and whether that is right, so that its score can follow from
+    it. It is not held to that: where it leaves them out they are None.
+    """
 
     path: int
     steps: tuple[str, ...]
     score: int
+    answer: str | None = None
+    right: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,13 @@ def write_answer(answer: str) -> str:
 
 def write_verdicts(verdicts: Sequence[PathVerdict]) -> str:
     """Return the verdicts as the JSON object that `parse_verdicts` reads."""
-    paths = [{"id": verdict.path, "steps": list(verdict.steps), "score": verdict.score} for verdict in verdicts]
-    return json.dumps({"paths": paths})
+    paths = [
+        {"id": verdict.path}
+        | {name: said for name in ("answer", "right") if (said := getattr(verdict, name)) is not None}
+        | {"steps": list(verdict.steps), "score": verdict.score}
+        for verdict in verdicts
+    ]
+    return json.dumps({"paths": paths}, ensure_ascii=False)
 
 
 def write_summary(reply: SummaryReply) -> str:
@@ -175,4 +186,11 @@ def read_verdict(row: dict, step_count: int) -> PathVerdict | str:
         return f"{len(steps)} step verdicts for {step_count} steps"
     if type(score) is not int or not 1 <= score <= 100:
         return f"score {score!r} is not a whole number from 1 to 100"
-    return PathVerdict(row["id"], tuple(steps), score)
+    answer, right = row.get("answer"), row.get("right")
+    return PathVerdict(
+        row["id"],
+        tuple(steps),
+        score,
+        answer if isinstance(answer, str) else None,
+        right if type(right) is bool else None,
+    )

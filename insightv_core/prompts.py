@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from insightv_core.records import Question, Step
 
-PROMPT_VERSION = "1"
+PROMPT_VERSION = "2"
 
 SYSTEM = (
     "You are a careful assistant for questions about images. Look closely at the image, rely only on what it shows, "
@@ -58,8 +58,9 @@ SUMMARIZE = (
 JUDGE = (
     "Below are reasoning paths that different solvers wrote for this question, and its correct answer. Compare every "
     'step of every path with the image. Reply with one JSON object with the key "paths", a list with one object for '
-    'each path: "id", the number of the path; "steps", a list with "sound" or "flawed" for each of its steps; "score", '
-    "a whole number from 1 to 100 for the accuracy of the steps and their level of detail together."
+    'each path: "id", the number of the path; "answer", the answer that it gives; "right", true if that is the correct '
+    'answer, else false; "steps", a list with "sound" or "flawed" for each of its steps; "score", a whole number from '
+    "1 to 100 for the accuracy of the steps and their level of detail together."
 )
 CHECK = (
     "Below are the correct answer to this question and the answer that somebody gave. Do they mean the same? Reply "

@@ -23,7 +23,7 @@ from insightv_core.cli import main
 from insightv_core.errors import UserError
 from insightv_core.generate import GenerateSettings
 from insightv_core.generate import name_run as name_generating
-from insightv_core.judge import CONTROLS, ask_scores, describe_scores
+from insightv_core.judge import CONTROLS, LONGEST_ANSWER, ask_scores, describe_scores
 from insightv_core.records import COMPLETE, FAILED, ModelVersion, Path, Question, Step, StepRecord, StoredImage
 from insightv_core.store import open_store
 from insightv_core.store.assessments import (
@@ -495,6 +495,9 @@ def test_the_schema_of_a_retry_names_each_path_and_counts_its_steps():
     rows = describe_scores([2, 1])["properties"]["paths"]["prefixItems"]
     assert [row["properties"]["id"] for row in rows] == [{"const": 1}, {"const": 2}]
     assert [row["properties"]["steps"]["minItems"] for row in rows] == [2, 1]
+    # A path is compared with the correct answer before it is scored, and what it answers may be of any length.
+    assert [list(row["required"]) for row in rows] == [["id", "answer", "right", "steps", "score"]] * 2
+    assert all(row["properties"]["answer"]["maxLength"] == LONGEST_ANSWER for row in rows)
 
 
 # -- the store and the command -----------------------------------------------------------------------------------------

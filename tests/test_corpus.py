@@ -1,5 +1,6 @@
 """What nano reads: conversations that are true, of the right kinds, and within what each model may see."""
 
+import json
 from collections import Counter
 from random import Random
 
@@ -142,6 +143,21 @@ def test_paths_to_judge_are_flawed_as_often_as_sound():
             verdicts.update(path.verdicts)
             right["flawed" not in path.verdicts] += 1
     assert 0.25 < verdicts["flawed"] / verdicts.total() < 0.5 and 0.35 < right[True] / right.total() < 0.65
+
+
+def test_a_judge_learns_to_say_first_what_a_path_answers(monkeypatch):
+    rng, said = Random(0), Counter()
+    for seed in range(60):
+        talk = corpus.converse("judge", make_example(seed), rng)
+        reply, shown = json.loads(text_of(talk.messages[-1])), text_of(talk.messages[-2])
+        truth = shown.split(f"{prompts.TRUTH} ")[1].split("\n")[0]
+        answers = [line.removeprefix("Answer: ") for line in shown.split("\n") if line.startswith("Answer: ")]
+        assert [list(path)[:3] for path in reply["paths"]] == [["id", "answer", "right"]] * len(answers)
+        assert [path["answer"] for path in reply["paths"]] == answers
+        for path in reply["paths"] if truth != prompts.UNKNOWN else ():
+            assert path["right"] == (path["answer"] == truth)
+            said[path["right"]] += 1
+    assert said[True] > 20 and said[False] > 20
 
 
 def test_scores_rank_sound_over_flawed_over_wrong():

@@ -25,12 +25,23 @@ def test_answers_come_back_as_written(answer):
     assert parse.parse_answer(parse.write_answer(answer)) == answer
 
 
-@given(st.lists(st.tuples(st.lists(st.sampled_from(["sound", "flawed"]), min_size=1), st.integers(1, 100)), min_size=1))
+judged = st.tuples(
+    st.lists(st.sampled_from(["sound", "flawed"]), min_size=1), st.integers(1, 100), st.none() | words,
+    st.none() | st.booleans(),
+)  # fmt: skip
+
+
+@given(st.lists(judged, min_size=1))
 def test_verdicts_come_back_as_written(paths):
-    verdicts = tuple(PathVerdict(n, tuple(steps), score) for n, (steps, score) in enumerate(paths, 1))
-    counts = [len(steps) for steps, _ in paths]
+    verdicts = tuple(PathVerdict(n, tuple(steps), *said) for n, (steps, *said) in enumerate(paths, 1))
+    counts = [len(verdict.steps) for verdict in verdicts]
     assert parse.parse_verdicts(parse.write_verdicts(verdicts), counts) == verdicts
     assert parse.parse_verdicts(parse.write_verdicts(verdicts[::-1]), counts) == verdicts
+
+
+def test_what_a_judge_says_beside_its_verdicts_does_not_spoil_them():
+    row = {"id": 1, "answer": 12, "right": "yes", "steps": ["sound"], "score": 80, "comment": "well done"}
+    assert parse.parse_verdicts(json.dumps({"paths": [row]}), [1]) == (PathVerdict(1, ("sound",), 80),)
 
 
 @given(st.text() | st.text(alphabet='{}[]":, \n1sum'))

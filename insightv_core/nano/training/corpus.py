@@ -323,7 +323,10 @@ def converse_judge(example: Example, rng: Random) -> Conversation:
     paths = write_paths(example, rng, count)
     truth = None if rng.random() < BLIND_JUDGE_SHARE else example.answer
     messages = prompts.judge(example.question, truth, [(path.steps, path.answer) for path in paths])
-    verdicts = [PathVerdict(number, path.verdicts, path.score) for number, path in enumerate(paths, 1)]
+    verdicts = [
+        PathVerdict(number, path.verdicts, path.score, path.answer, path.answer == example.answer)
+        for number, path in enumerate(paths, 1)
+    ]
     return Conversation("judge", (*messages, prompts.assistant(write_verdicts(verdicts))))
 
 
