@@ -70,7 +70,7 @@ def test_replies_can_be_read_by_the_parsers():
         if talk.kind in ("chain", "repair", "text chain"):
             assert not any(isinstance(parse_step(reply), Unparsed) for reply in replies[:-1])
             assert not isinstance(parse_answer(replies[-1]), Unparsed)
-        elif talk.kind == "judge":
+        elif talk.kind in ("judge", "text judge"):
             paths = text_of(talk.messages[-2]).split("Path ")[1:]
             counted = [path.count("\nStep ") for path in paths]
             assert not isinstance(parse_verdicts(replies[0], counted), Unparsed)
@@ -79,7 +79,7 @@ def test_replies_can_be_read_by_the_parsers():
         else:
             continue
         counts[talk.kind] += 1
-    assert min(counts[kind] for kind in ("chain", "repair", "judge", "text chain", "text summarize")) >= 5
+    assert min(counts[kind] for kind in ("chain", "repair", "judge", "text judge", "text chain", "text summarize")) >= 5
 
 
 def test_broken_replies_are_read_but_not_learned():
@@ -145,10 +145,12 @@ def test_paths_to_judge_are_flawed_as_often_as_sound():
     assert 0.25 < verdicts["flawed"] / verdicts.total() < 0.5 and 0.35 < right[True] / right.total() < 0.65
 
 
-def test_a_judge_learns_to_say_first_what_a_path_answers(monkeypatch):
+@pytest.mark.parametrize("kind", ["judge", "text judge"])
+def test_a_judge_learns_to_say_first_what_a_path_answers(kind):
     rng, said = Random(0), Counter()
     for seed in range(60):
-        talk = corpus.converse("judge", make_example(seed), rng)
+        talk = corpus.converse(kind, make_example(seed), rng)
+        assert talk.kind == kind and (prompts.DESCRIBED in text_of(talk.messages[-2])) == (kind == "text judge")
         reply, shown = json.loads(text_of(talk.messages[-1])), text_of(talk.messages[-2])
         truth = shown.split(f"{prompts.TRUTH} ")[1].split("\n")[0]
         answers = [line.removeprefix("Answer: ") for line in shown.split("\n") if line.startswith("Answer: ")]

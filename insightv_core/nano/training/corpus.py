@@ -34,6 +34,7 @@ CONVERSATIONS_PER_SCENE = 4
 TEACHER_SLIPS = 0.15
 BLANK_SHARE = 0.02
 MAX_JUDGED_PATHS = 8
+MARKED_PATHS = (3, 12)  # judged in a row in words, the last step of each
 BLIND_JUDGE_SHARE = 0.2  # of the passes, where the judge is not told the correct answer
 JUDGED_WEIGHTS = (6, 5, 4, 3, 2, 2, 2, 3)  # of one to eight paths in a pass
 # Of the paths to judge; with half of them, four of five steps are sound, and "sound" is a good guess.
@@ -53,7 +54,7 @@ MIXES = {
     },
     "teacher": {
         "caption": 1.5, "perception": 1.5, "direct": 0.5, "chain": 7, "repair": 0.2, "judge": 3,
-        "text chain": 0.3, "text summarize": 0.2, "arithmetic": 0.5, "check": 1.2,
+        "text judge": 2, "text chain": 0.3, "text summarize": 0.2, "arithmetic": 0.5, "check": 0.6,
     },
 }  # fmt: skip
 
@@ -170,6 +171,8 @@ def converse(kind: str, example: Example, rng: Random) -> Conversation:
         return converse_direct(kind, example, rng, described)
     if kind == "judge":
         return converse_judge(example, rng)
+    if kind == "text judge":
+        return converse_marking(example, rng, described)
     if kind == "text summarize":
         return converse_summarize(example, rng, described)
     flawed = kind in ("chain", "repair") and rng.random() < TEACHER_SLIPS
@@ -320,14 +323,30 @@ def write_paths(example: Example, rng: Random, count: int) -> list[WrittenPath]:
 def converse_judge(example: Example, rng: Random) -> Conversation:
     """Write the judging of one to eight paths of a question in one pass."""
     count = rng.choices(range(1, MAX_JUDGED_PATHS + 1), JUDGED_WEIGHTS)[0]
-    paths = write_paths(example, rng, count)
     truth = None if rng.random() < BLIND_JUDGE_SHARE else example.answer
-    messages = prompts.judge(example.question, truth, [(path.steps, path.answer) for path in paths])
+    return judge_paths("judge", example, write_paths(example, rng, count), truth)
+
+
+def converse_marking(example: Example, rng: Random, described: str) -> Conversation:
+    """Write the judging of many last steps about a scene in words: most of it is comparing answers with the truth."""
+    paths = []
+    for _ in range(rng.randint(*MARKED_PATHS)):
+        steps, answer = write_chain(example, rng) if rng.random() < 0.2 else write_flawed_path(example, rng, 2)
+        paths.append(assess_exactly(example, steps[-1:], answer))
+    return judge_paths("text judge", example, paths, example.answer, described)
+
+
+def judge_paths(
+    kind: str, example: Example, paths: list[WrittenPath], truth: str | None, described: str | None = None
+) -> Conversation:
+    """Write a judge's pass over paths whose verdicts are known; `truth` None leaves the correct answer out."""
+    shown = [(path.steps, path.answer) for path in paths]
+    messages = prompts.judge(example.question, truth, shown, described=described)
     verdicts = [
         PathVerdict(number, path.verdicts, path.score, path.answer, path.answer == example.answer)
         for number, path in enumerate(paths, 1)
     ]
-    return Conversation("judge", (*messages, prompts.assistant(write_verdicts(verdicts))))
+    return Conversation(kind, (*messages, prompts.assistant(write_verdicts(verdicts))))
 
 
 def converse_summarize(example: Example, rng: Random, described: str | None) -> Conversation:
