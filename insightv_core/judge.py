@@ -47,7 +47,7 @@ def ask_scores(question: Question, paths: Sequence[Path], *, blind: bool = False
     A blind judge is not told the correct answer.
     """
     shown = [(flatten_steps(path.steps), flatten(path.answer or "")) for path in paths]
-    return prompts.judge(prompts.write_question(question), None if blind else question.answer, shown)
+    return prompts.judge(prompts.write_question(question), None if blind else flatten(question.answer), shown)
 
 
 def ask_same(question: Question, answer: str) -> list[dict]:

@@ -129,10 +129,12 @@ def judge(
 ) -> list[Message]:
     """Return the judge's messages for (steps, answer) paths of one question, numbered from 1 in the order given.
 
-    A judge that is to be blind gets None for the truth.
+    The correct answer stands once before them all and again beside each path's own, in the words of `check`: what is
+    to be compared should stand together. A judge that is to be blind gets None for the truth.
     """
+    beside = "" if truth is None else f"{TRUTH} {truth}\n"
     listed = "\n".join(
-        f"Path {n}:\n{format_chain(steps)}\nAnswer: {answer}" for n, (steps, answer) in enumerate(paths, 1)
+        f"Path {n}:\n{format_chain(steps)}\n{beside}{GIVEN} {answer}" for n, (steps, answer) in enumerate(paths, 1)
     )
     known = UNKNOWN if truth is None else truth
     return ask(question, f"{JUDGE}\n{TRUTH} {known}\n{listed}", described=described)

@@ -1,6 +1,7 @@
 """What nano reads: conversations that are true, of the right kinds, and within what each model may see."""
 
 import json
+import re
 from collections import Counter
 from random import Random
 
@@ -153,7 +154,8 @@ def test_a_judge_learns_to_say_first_what_a_path_answers(kind):
         assert talk.kind == kind and (prompts.DESCRIBED in text_of(talk.messages[-2])) == (kind == "text judge")
         reply, shown = json.loads(text_of(talk.messages[-1])), text_of(talk.messages[-2])
         truth = shown.split(f"{prompts.TRUTH} ")[1].split("\n")[0]
-        answers = [line.removeprefix("Answer: ") for line in shown.split("\n") if line.startswith("Answer: ")]
+        answers = re.findall(rf"^{prompts.GIVEN} (.*)$", shown, flags=re.M)
+        assert shown.count(f"{prompts.TRUTH} ") == (1 if truth == prompts.UNKNOWN else 1 + len(answers))
         assert [list(path)[:3] for path in reply["paths"]] == [["id", "answer", "right"]] * len(answers)
         assert [path["answer"] for path in reply["paths"]] == answers
         for path in reply["paths"] if truth != prompts.UNKNOWN else ():
