@@ -1,6 +1,7 @@
 """Pre-training: exact data, exact loss and gradients, an optimizer that learns, and runs that can be stopped."""
 
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -521,6 +522,17 @@ def test_a_crash_continues_from_the_last_checkpoint(settings, small_world, monke
     monkeypatch.setattr(small_world, "training_scene", make_scene)
     assert training.pretrain(settings).step == 6
     assert [line["step"] for line in read_log(settings)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_error_in_a_worker_leaves_none_of_them_behind(settings, small_world, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no such scene")
+
+    monkeypatch.setattr(small_world, "training_scene", fail)
+    others = set(multiprocessing.active_children())
+    with pytest.raises(RuntimeError, match="no such scene") as caught:
+        training.pretrain(replace(settings, workers=2))
+    assert caught and not set(multiprocessing.active_children()) - others  # Python would wait for them for ever
 
 
 def test_worker_processes_make_the_same_steps(settings, tokenizer):

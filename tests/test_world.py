@@ -84,6 +84,17 @@ def test_reasoning_chains_differ_in_length():
     assert all(len(found) >= 2 for found in lengths.values()), lengths
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_chain_can_be_written_about_a_picture_misread_over_and_over(family):
+    rng = Random(family)
+    for seed in range(4):
+        example = make_example(seed, level=1, family=family)
+        seen = example.scene
+        for _ in range(60):
+            seen = misread(seen, rng)
+            assert write_chain(example, rng, seen=seen)[1]
+
+
 def test_a_misread_picture_differs_and_its_chain_says_so():
     caught = total = 0
     for example in EXAMPLES:

@@ -65,7 +65,7 @@ def misread_numbers(numbers: tuple[int, ...], rng: Random) -> tuple[int, ...]:
 
 
 def misread_grid(scene: ShapeGrid, rng: Random) -> ShapeGrid:
-    """Take one mark for another colour or shape, or overlook it; see one where the grid is all empty."""
+    """Take one mark for another colour or shape, or overlook it unless it is the last; see one where there is none."""
     cells = [list(row) for row in scene.cells]
     full = [(r, c, mark) for r, row in enumerate(cells) for c, mark in enumerate(row) if mark]
     if not full:
@@ -75,7 +75,7 @@ def misread_grid(scene: ShapeGrid, rng: Random) -> ShapeGrid:
     kind = rng.random()
     if kind < 0.45:
         cells[row][column] = replace(mark, color=rng.choice([color for color in COLORS if color != mark.color]))
-    elif kind < 0.9:
+    elif kind < 0.9 or len(full) == 1:
         cells[row][column] = replace(mark, shape=rng.choice([shape for shape in SHAPES if shape != mark.shape]))
     else:
         cells[row][column] = None

@@ -130,14 +130,22 @@ def load_steps(
 
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the tokenizer's own threads would not survive the fork
     workers = {"worker_init_fn": _start_worker, "prefetch_factor": 3} if settings.workers else {}
-    yield from DataLoader(
-        StepDataset(settings, tokenizer),
-        batch_size=None,
-        sampler=range(start, settings.steps),
-        num_workers=settings.workers,
-        pin_memory=settings.device.startswith("cuda"),
-        **workers,
+    steps = iter(
+        DataLoader(
+            StepDataset(settings, tokenizer),
+            batch_size=None,
+            sampler=range(start, settings.steps),
+            num_workers=settings.workers,
+            pin_memory=settings.device.startswith("cuda"),
+            **workers,
+        )
     )
+    try:
+        yield from steps
+    finally:
+        if settings.workers:
+            # After an error in a worker, Python would first wait for all of them, and they do not hear its SIGTERM.
+            steps._shutdown_workers()
 
 
 def is_trained(name: str, settings: PretrainSettings) -> bool:
