@@ -186,6 +186,7 @@ def format_figures(figures: dict) -> str:
         "judge_auc_sound",
         "judge_step_accuracy",
         "judge_step_recall",
+        "judge_first_try",
         "judge_unscored",
         "import_seconds",
     ):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from insightv_core import prompts
 from insightv_core.generate import GenerateSettings, follow, next_request
+from insightv_core.judge import describe_scores
 from insightv_core.nano.model import prepare_image
 from insightv_core.nano.render import SIZE, render
 from insightv_core.nano.training.corpus import MAX_JUDGED_PATHS
@@ -57,12 +58,16 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the model made of one path: a score and a verdict for each step, or None and () where it was unreadable."""
+    """What the model made of one path: a score and a verdict for each step, or None and () where it was unreadable.
+
+    `first_try` tells whether the reply could be read before it was held to its form.
+    """
 
     example: Example
     path: Rollout
     score: int | None
     steps: tuple[str, ...]
+    first_try: bool = True
 
 
 def read_rollout(replies: Sequence[str]) -> Rollout:
@@ -91,11 +96,11 @@ def accuracy(right: Sequence[bool]) -> float:
 
 
 def hold(
-    vlm: VLM, openings: Sequence[list[dict]], images, sampling: Sampling, progress, **talk
+    vlm: VLM, openings: Sequence[list[dict]], images, sampling: Sampling, progress, forms: Sequence[dict] = (), **talk
 ) -> list[list[list[str]]]:
-    """Hold a conversation about each picture; return the replies of each of its samples."""
+    """Hold a conversation about each picture, its replies in a JSON form where given; return those of each sample."""
     talks = (
-        Talk(str(place), messages, (image,), **talk)
+        Talk(str(place), messages, (image,), schema=(lambda replies, at=place: forms[at]) if forms else None, **talk)
         for place, (messages, image) in enumerate(zip(openings, images, strict=True))
     )
     held: list[dict[int, list[str]]] = [{} for _ in openings]
@@ -142,22 +147,38 @@ def blind_answers(seed: int, count: int = 150) -> dict[str, str]:
 def judge_paths(
     vlm, examples: Sequence[Example], images, paths: Sequence[list[Rollout]], progress=lambda done: None
 ) -> list[Judged]:
-    """Let the model judge each question's paths in one pass; a reply that cannot be read leaves its paths unscored."""
+    """Let the model judge each question's paths in one pass, as `insightv assess` does.
+
+    A reply that cannot be read is asked for again, held to its form; where that fails too, its paths are unscored.
+    """
+    counts = [[len(path.steps) for path in several] for several in paths]
+    first = ask_judge(vlm, examples, images, paths, progress)
+    verdicts = [parse_verdicts(reply, counted) for reply, counted in zip(first, counts, strict=True)]
+    unread = [place for place, each in enumerate(verdicts) if isinstance(each, Unparsed)]
+    again = ask_judge(
+        vlm, [examples[k] for k in unread], [images[k] for k in unread], [paths[k] for k in unread],
+        forms=[describe_scores(counts[k]) for k in unread],
+    )  # fmt: skip
+    for place, reply in zip(unread, again, strict=True):
+        verdicts[place] = parse_verdicts(reply, counts[place])
+    judged: list[Judged] = []
+    for place, (example, several, each) in enumerate(zip(examples, paths, verdicts, strict=True)):
+        for number, path in enumerate(several):
+            score, steps = (None, ()) if isinstance(each, Unparsed) else (each[number].score, each[number].steps)
+            judged.append(Judged(example, path, score, steps, first_try=place not in unread))
+    return judged
+
+
+def ask_judge(
+    vlm, examples: Sequence[Example], images, paths: Sequence[list[Rollout]], progress=lambda done: None, forms=()
+) -> list[str]:
+    """Return the judge's reply about each question's paths."""
     talks = [
         prompts.judge(example.question, example.answer, [(path.steps, path.answer or "") for path in several])
         for example, several in zip(examples, paths, strict=True)
     ]
-    rolled = hold(vlm, talks, images, Sampling((0.0,), max_tokens=JUDGE_TOKENS), progress)
-    judged: list[Judged] = []
-    for example, several, replies in zip(examples, paths, rolled, strict=True):
-        verdicts = parse_verdicts(replies[0][0], [len(path.steps) for path in several])
-        for number, path in enumerate(several):
-            verdict = None if isinstance(verdicts, Unparsed) else verdicts[number]
-            if verdict is None:
-                judged.append(Judged(example, path, None, ()))
-            else:
-                judged.append(Judged(example, path, verdict.score, verdict.steps))
-    return judged
+    held = hold(vlm, talks, images, Sampling((0.0,), max_tokens=JUDGE_TOKENS), progress, forms)
+    return [replies[0][0] for replies in held]
 
 
 def area_under_curve(scores: Sequence[float], positive: Sequence[bool]) -> float | None:
@@ -306,6 +327,7 @@ def judge_figures(judged: Sequence[Judged], sampled: int, questions: int) -> dic
         "judge_auc_sound": area_under_curve([scores[k] for k in hard], [sound[k] for k in hard]),
         "judge_step_accuracy": accuracy([said == true for said, true in steps]),
         "judge_step_recall": accuracy([said for said, true in steps if true]),
+        "judge_first_try": accuracy([each.first_try for each in judged]),
         "judge_unscored": 1 - len(scored) / len(judged) if judged else 0.0,
         "counts": {
             "teacher_sampled": sampled, "teacher_distinct": questions, "judge_auc": len(scored),
