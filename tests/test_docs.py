@@ -108,6 +108,14 @@ def test_the_measured_figures_are_those_of_the_readme_and_the_cards():
     assert f"--seed {measured['seed']} --n {measured['n']}" in table
 
 
+def test_what_the_readme_says_of_the_agents_stands_on_their_cards():
+    said = re.search(r"(\d+) held-out scenes both together are right in (0\.\d+), their base in (0\.\d+)", README)
+    for name in ("nano-reason", "nano-summary"):
+        card = (ROOT / f"data/models/{name}/README.md").read_text()
+        assert f"evaluate --n {said[1]}`" in card
+        assert f"| two agents | {said[2]} |" in card and f"| base, direct | {said[3]} |" in card
+
+
 def test_the_study_of_the_readme_is_the_one_that_comes_along():
     results, report = load_published(), (ROOT / "data/study/report.md").read_text()
     assert write_brief(results) in README.split("## The study")[1].split("\n## ")[0]

@@ -10,7 +10,7 @@ from insightv_core.nano.demo import DEMO_FOLDER
 
 DEFAULT_FILE = Path("data/demo.db")
 # Questions, paths a question, epochs of the reasoning and of the summary agent, held-out questions.
-SIZES = {"quick": (60, 4, 14, 2, 36), "whole": (200, 6, 16, 3, 108)}
+SIZES = {"quick": (100, 2, 8, 2, 36), "whole": (300, 4, 12, 5, 108)}
 # A small model learns from few chains at a rate that would spoil a large one.
 NANO = ["--batch-size", "4", "--learning-rate", "3e-3"]
 
@@ -35,7 +35,7 @@ def list_stages(project: Path, *, quick: bool) -> list[tuple[str, list[str]]]:
         ("Import questions and pictures", ["import", str(DEMO_FOLDER), *file]),
         ("Generate reasoning paths", ["generate", "--limit", str(questions), "--paths", str(paths), *file]),
         ("Assess them", ["assess", "--limit", str(questions), *file]),
-        ("Curate training sets", ["curate", "--reason-score", "0", *file]),
+        ("Curate training sets", ["curate", "--reason-score", "0", "--flawed", "0.4", "--plain", "0.3", *file]),
         ("Train the reasoning agent", ["sft", "reason", "--epochs", str(epochs), *NANO, *file]),
         ("Train the summary agent", ["sft", "summary", "--epochs", str(summary_epochs), *file]),
         ("Train a round of DPO", ["dpo", "--run", "--gradient-accumulation", "1", "--learning-rate", "2e-4", *file]),
