@@ -10,7 +10,7 @@ from insightv_core.nano.demo import DEMO_FOLDER
 
 DEFAULT_FILE = Path("data/demo.db")
 # Questions, paths a question, epochs of the reasoning and of the summary agent, held-out questions.
-SIZES = {"quick": (100, 2, 8, 2, 36), "whole": (300, 4, 12, 5, 108)}
+SIZES = {"quick": (100, 2, 8, 2, 36), "whole": (300, 4, 10, 3, 108)}
 # A small model learns from few chains at a rate that would spoil a large one.
 NANO = ["--batch-size", "4", "--learning-rate", "3e-3"]
 
