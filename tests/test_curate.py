@@ -486,8 +486,9 @@ def test_an_edit_stays_with_its_path(project, capsys):
 
 def test_rows_of_other_prompts_are_refused(project, capsys, monkeypatch):
     run = run_json(capsys, "curate", "--project", project)["run"]
-    monkeypatch.setattr(prompts, "PROMPT_VERSION", "2")
-    with open_store(project) as store, pytest.raises(UserError, match="curated for prompts of version 1"):
+    known = prompts.PROMPT_VERSION
+    monkeypatch.setattr(prompts, "PROMPT_VERSION", "another")
+    with open_store(project) as store, pytest.raises(UserError, match=f"curated for prompts of version {known}"):
         list(training_rows(store, run, "reason"))
 
 

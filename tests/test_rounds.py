@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -357,11 +358,11 @@ def ready(tmp_path, capsys):
     command = ["generate", "--model", "nano-base", "--adapter", agent["folder"], "--paths", "8", "--temperature", "1.6"]
     assert main([*command, "--max-tokens", "160", "--project", str(scratch / project.name)]) == 0
     with open_store(scratch / project.name) as store:
-        answers = dict(
-            store.tuples("SELECT question, min(answer) FROM paths WHERE answer GLOB '[0-9]*' GROUP BY question")
-        )
+        given = store.tuples("SELECT question, answer FROM paths WHERE answer GLOB '[0-9]*' ORDER BY question, sample")
+        answers = {question: Counter(said for asked, said in given if asked == question) for question, _ in given}
     with open_store(project) as store, store.transaction():
-        for question, answer in answers.items():
+        for question, said in answers.items():
+            answer = said.most_common(1)[0][0]  # often enough that a later round, too, has right and wrong chains
             store.db.conn.execute("UPDATE questions SET answer = ? WHERE id = ?", (answer, question))
     capsys.readouterr()
     return project
