@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path as FilePath
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -100,7 +101,7 @@ def hold(
 ) -> list[list[list[str]]]:
     """Hold a conversation about each picture, its replies in a JSON form where given; return those of each sample."""
     talks = (
-        Talk(str(place), messages, (image,), schema=(lambda replies, at=place: forms[at]) if forms else None, **talk)
+        Talk(str(place), messages, (image,), schema=partial(_form_at, forms, place) if forms else None, **talk)
         for place, (messages, image) in enumerate(zip(openings, images, strict=True))
     )
     held: list[dict[int, list[str]]] = [{} for _ in openings]
@@ -110,6 +111,11 @@ def hold(
         if len(several) == len(talk.get("samples", (0,))):
             progress(1)
     return [[several[sample] for sample in sorted(several)] for several in held]
+
+
+def _form_at(forms: Sequence[dict], place: int, _replies: Sequence[Reply]) -> dict:
+    """Return the form of a conversation's reply, which is the same whatever was said before."""
+    return forms[place]
 
 
 def answer_directly(vlm: VLM, examples: Sequence[Example], images, progress=lambda done: None) -> list[bool]:

@@ -327,7 +327,7 @@ def converse_judge(example: Example, rng: Random) -> Conversation:
     return judge_paths("judge", example, write_paths(example, rng, count), truth)
 
 
-def converse_marking(example: Example, rng: Random, described: str) -> Conversation:
+def converse_marking(example: Example, rng: Random, described: str | None) -> Conversation:
     """Write the judging of many last steps about a scene in words: most of it is comparing answers with the truth."""
     paths = []
     for _ in range(rng.randint(*MARKED_PATHS)):
