@@ -114,6 +114,8 @@ def test_what_the_readme_says_of_the_agents_stands_on_their_cards():
         card = (ROOT / f"data/models/{name}/README.md").read_text()
         assert f"evaluate --n {said[1]}`" in card
         assert f"| two agents | {said[2]} |" in card and f"| base, direct | {said[3]} |" in card
+        rows = re.search(r"([\d,]+) rows for the\nreasoning agent.* and ([\d,]+) for the summary agent", card)
+        assert f"trained on {rows[1]} and {rows[2]} rows" in (ROOT / "notebooks/05_evaluate.ipynb").read_text()
 
 
 def test_the_study_of_the_readme_is_the_one_that_comes_along():

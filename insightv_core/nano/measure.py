@@ -153,9 +153,10 @@ def blind_answers(seed: int, count: int = 150) -> dict[str, str]:
 def judge_paths(
     vlm, examples: Sequence[Example], images, paths: Sequence[list[Rollout]], progress=lambda done: None
 ) -> list[Judged]:
-    """Let the model judge each question's paths in one pass, as `insightv assess` does.
+    """Let the model judge each question's paths in one pass.
 
-    A reply that cannot be read is asked for again, held to its form; where that fails too, its paths are unscored.
+    As in `insightv assess`, a reply that cannot be read is asked for again, held to its form; where one such try fails
+    too, its paths are unscored.
     """
     counts = [[len(path.steps) for path in several] for several in paths]
     first = ask_judge(vlm, examples, images, paths, progress)

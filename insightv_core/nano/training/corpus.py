@@ -35,6 +35,7 @@ TEACHER_SLIPS = 0.15
 BLANK_SHARE = 0.02
 MAX_JUDGED_PATHS = 8
 MARKED_PATHS = (3, 12)  # judged in a row in words, the last step of each
+MARKED_SOUND = 0.2  # of these; the others are misread twice, so that two answers in five are wrong
 BLIND_JUDGE_SHARE = 0.2  # of the passes, where the judge is not told the correct answer
 JUDGED_WEIGHTS = (6, 5, 4, 3, 2, 2, 2, 3)  # of one to eight paths in a pass
 # Of the paths to judge; with half of them, four of five steps are sound, and "sound" is a good guess.
@@ -324,19 +325,19 @@ def converse_judge(example: Example, rng: Random) -> Conversation:
     """Write the judging of one to eight paths of a question in one pass."""
     count = rng.choices(range(1, MAX_JUDGED_PATHS + 1), JUDGED_WEIGHTS)[0]
     truth = None if rng.random() < BLIND_JUDGE_SHARE else example.answer
-    return judge_paths("judge", example, write_paths(example, rng, count), truth)
+    return write_judging("judge", example, write_paths(example, rng, count), truth)
 
 
 def converse_marking(example: Example, rng: Random, described: str | None) -> Conversation:
     """Write the judging of many last steps about a scene in words: most of it is comparing answers with the truth."""
     paths = []
     for _ in range(rng.randint(*MARKED_PATHS)):
-        steps, answer = write_chain(example, rng) if rng.random() < 0.2 else write_flawed_path(example, rng, 2)
+        steps, answer = write_chain(example, rng) if rng.random() < MARKED_SOUND else write_flawed_path(example, rng, 2)
         paths.append(assess_exactly(example, steps[-1:], answer))
-    return judge_paths("text judge", example, paths, example.answer, described)
+    return write_judging("text judge", example, paths, example.answer, described)
 
 
-def judge_paths(
+def write_judging(
     kind: str, example: Example, paths: list[WrittenPath], truth: str | None, described: str | None = None
 ) -> Conversation:
     """Write a judge's pass over paths whose verdicts are known; `truth` None leaves the correct answer out."""
