@@ -7,7 +7,7 @@ import torch
 
 from insightv_core.nano import model as nano
 from insightv_core.nano.training import pretrain as training
-from insightv_core.nano.training.aim import SIDE, aim_heads, tower_layers
+from insightv_core.nano.training.aim import aim_heads, tower_layers
 from insightv_core.nano.training.steps import encode_pictures
 
 SETTINGS = training.PretrainSettings(
@@ -40,7 +40,7 @@ def test_two_heads_of_each_late_layer_look_along_their_column_and_row(loaded):
     assert len({(layer, head) for layer, head, _ in aimed}) == 4
     place = torch.arange(nano.IMAGE_TOKENS)
     for layer, head, what in aimed:
-        line = place % SIDE if what == "column" else place // SIDE
+        line = place % nano.IMAGE_SIDE if what == "column" else place // nano.IMAGE_SIDE
         near = (line[:, None] - line).abs() <= 1
         attended = (watch_attention(model, data.images, layer)[0][:, head] * near).sum(-1).mean()
         assert attended > 0.75, f"layer {layer}, head {head}: {attended:.2f} of its attention near its own {what}"

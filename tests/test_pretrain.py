@@ -352,7 +352,7 @@ def read_stress(name, *texts):
 
 
 def test_places_are_told_by_direction_and_neighbours_count_a_little():
-    side, head = lessons.SIDE, torch.nn.Linear(48, 2 * lessons.SIDE, bias=False)
+    side, head = nano.IMAGE_SIDE, torch.nn.Linear(48, 2 * nano.IMAGE_SIDE, bias=False)
     with torch.no_grad():
         head.weight.copy_(torch.eye(2 * side, 48))
     at = torch.arange(nano.IMAGE_TOKENS)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 IMAGE_SIZE = 144  # pixels, both sides
 PATCH_SIZE = 12
-IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2
+IMAGE_SIDE = IMAGE_SIZE // PATCH_SIZE  # places in a row or column of a picture
+IMAGE_TOKENS = IMAGE_SIDE**2
 RESAMPLE = 3  # bicubic: both image backends of transformers have it, whatever is installed
 HIDDEN_SIZE = 160
 HEADS = 4

@@ -8,7 +8,7 @@ it matches columns. So two heads of each late layer are set to match places, and
 from typing import TYPE_CHECKING
 
 from insightv_core.nano import model as nano
-from insightv_core.nano.training.lessons import SIDE, reading_loss
+from insightv_core.nano.training.lessons import reading_loss
 from insightv_core.nano.training.steps import StepData, encode_pictures
 
 if TYPE_CHECKING:
@@ -76,17 +76,19 @@ def _aim(attention: "torch.nn.Module", head: int, seen: "torch.Tensor", what: st
     """Let the head compare where places are: each column or row as a bump, fitted to what it sees by least squares."""
     import torch
 
-    axis = torch.arange(float(SIDE), device=seen.device)
+    axis = torch.arange(float(nano.IMAGE_SIDE), device=seen.device)
     bumps = torch.exp(-((axis[:, None] - axis) ** 2) / (2 * WIDTH**2))
     place = torch.arange(nano.IMAGE_TOKENS, device=seen.device)
-    wanted = bumps[place % SIDE if what == "column" else place // SIDE].repeat(len(seen) // nano.IMAGE_TOKENS, 1)
+    wanted = bumps[place % nano.IMAGE_SIDE if what == "column" else place // nano.IMAGE_SIDE].repeat(
+        len(seen) // nano.IMAGE_TOKENS, 1
+    )
     given = torch.cat([seen, torch.ones_like(seen[:, :1])], dim=1)
     ridge = torch.eye(given.shape[1], device=seen.device)
     fitted = SHARPNESS * torch.linalg.solve(given.T @ given + ridge, given.T @ wanted)
     own = _columns(head)
     for layer in (attention.q_proj, attention.k_proj):
         weight, bias = layer.weight[own], layer.bias[own]
-        weight[:SIDE], bias[:SIDE] = fitted[:-1].T, fitted[-1]
-        weight[SIDE:] *= KEPT
-        bias[SIDE:] *= KEPT
+        weight[: nano.IMAGE_SIDE], bias[: nano.IMAGE_SIDE] = fitted[:-1].T, fitted[-1]
+        weight[nano.IMAGE_SIDE :] *= KEPT
+        bias[nano.IMAGE_SIDE :] *= KEPT
     attention.out_proj.weight[:, own] = 0

@@ -22,7 +22,6 @@ READING, NEIGHBOURS, PLACE, FINDING, POINTING = "reading", "neighbours", "place"
 LESSON_WEIGHTS = {READING: 1.0, NEIGHBOURS: 0.5, PLACE: 0.5, FINDING: 0.3, POINTING: 0.5}
 HEADS = "lesson_heads"  # the part of a model in training that only the lessons use
 SCALE = 16.0  # sharpness of the comparison of features with word embeddings, and with places
-SIDE = nano.IMAGE_SIZE // nano.PATCH_SIZE  # places in a row or column of a picture
 PLACE_WIDTH = 0.6  # patches: places next to each other may be told alike
 POINTING_KINDS = ("caption", "perception")  # what is said there stands in the picture; elsewhere it may be worked out
 ASKING_KINDS = ("perception",)  # what is asked there stands beside what the question names
@@ -36,7 +35,9 @@ def make_heads(hidden: int) -> "torch.nn.ModuleDict":
     """Return what reads neighbours and places out of features; it serves the lessons alone and is not kept."""
     import torch
 
-    return torch.nn.ModuleDict({NEIGHBOURS: make_head(hidden), PLACE: torch.nn.Linear(hidden, 2 * SIDE, bias=False)})
+    return torch.nn.ModuleDict(
+        {NEIGHBOURS: make_head(hidden), PLACE: torch.nn.Linear(hidden, 2 * nano.IMAGE_SIDE, bias=False)}
+    )
 
 
 def reading_loss(
@@ -64,14 +65,14 @@ def place_loss(head: "torch.nn.Linear", features: "torch.Tensor") -> "torch.Tens
     """
     import torch
 
-    axis = torch.arange(float(SIDE), device=features.device)
+    axis = torch.arange(float(nano.IMAGE_SIDE), device=features.device)
     near = torch.softmax(-((axis[:, None] - axis) ** 2) / (2 * PLACE_WIDTH**2), dim=1)
     at = torch.arange(len(features), device=features.device) % nano.IMAGE_TOKENS
     looked = torch.nn.functional.normalize(features.float(), dim=-1)
     told = SCALE * looked @ torch.nn.functional.normalize(head.weight.float(), dim=-1).T
-    columns, rows = told.split(SIDE, dim=1)
+    columns, rows = told.split(nano.IMAGE_SIDE, dim=1)
     cross_entropy = torch.nn.functional.cross_entropy
-    return cross_entropy(columns, near[at % SIDE]) + cross_entropy(rows, near[at // SIDE])
+    return cross_entropy(columns, near[at % nano.IMAGE_SIDE]) + cross_entropy(rows, near[at // nano.IMAGE_SIDE])
 
 
 def looking_losses(

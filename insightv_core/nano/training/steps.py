@@ -13,14 +13,7 @@ from typing import TYPE_CHECKING
 
 from insightv_core.nano import model as nano
 from insightv_core.nano.render import SIZE
-from insightv_core.nano.training.lessons import (
-    ASKING_KINDS,
-    LESSON_WEIGHTS,
-    LOOKING_LAYERS,
-    SIDE,
-    look_up,
-    looking_losses,
-)
+from insightv_core.nano.training.lessons import ASKING_KINDS, LESSON_WEIGHTS, LOOKING_LAYERS, look_up, looking_losses
 
 if TYPE_CHECKING:
     import numpy as np
@@ -366,8 +359,12 @@ def locate_words(
             for token, length in zip(tokens.ids, lengths, strict=True):
                 across = left + (right - left) * (start + length / 2) / max(len(word), 1)
                 start += length
-                column, row = (int(at * SIDE / SIZE) for at in (across, (top + bottom) / 2))
-                place = scene * nano.IMAGE_TOKENS + min(row, SIDE - 1) * SIDE + min(column, SIDE - 1)
+                column, row = (int(at * nano.IMAGE_SIDE / SIZE) for at in (across, (top + bottom) / 2))
+                place = (
+                    scene * nano.IMAGE_TOKENS
+                    + min(row, nano.IMAGE_SIDE - 1) * nano.IMAGE_SIDE
+                    + min(column, nano.IMAGE_SIDE - 1)
+                )
                 found.append((place, token, number))
             number += 1
     return torch.tensor(found, dtype=torch.long).view(-1, 3).T
