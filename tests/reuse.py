@@ -31,15 +31,12 @@ class RecordingEngine(Engine):
         self.kept_rows: list = []  # so that no id is used twice
 
     def _start_row(self, prefix):
-        sample = prefix.waiting[0]
-        self.starting = (prefix, sample)
-        return super()._start_row(prefix)
+        super()._start_row(prefix)
+        row = self.rows[-1]
+        self.recorded[id(row)] = Recorded(row.talk, list(prefix.ids))
+        self.kept_rows.append(row)
 
     def _of(self, row) -> Recorded:
-        if id(row) not in self.recorded:
-            prefix, _ = self.starting
-            self.recorded[id(row)] = Recorded(row.talk, list(prefix.ids))
-            self.kept_rows.append(row)
         return self.recorded[id(row)]
 
     def _take(self, logits, places):

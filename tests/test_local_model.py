@@ -263,6 +263,16 @@ def test_draws_follow_the_distribution():
     assert set(greedy.tolist()) == {0}
 
 
+def test_a_nucleus_may_be_wide_and_is_each_row_s_own():
+    peaked, flat = torch.linspace(8, -8, 1000), torch.linspace(0.001, 0, 1000)
+    draws = torch.from_numpy(uniforms(np.arange(2000, dtype=np.uint64), np.zeros(2000)))
+    beside = torch.stack([peaked, flat]).repeat(1000, 1)
+    drawn = draw_tokens(beside, torch.ones(2000), draws, Sampling(top_p=0.4))
+    alone = draw_tokens(peaked.repeat(1000, 1), torch.ones(1000), draws[::2], Sampling(top_p=0.4))
+    assert drawn[::2].tolist() == alone.tolist() and 1 < alone.max() < 33
+    assert 380 < drawn[1::2].max() <= 401 and drawn[1::2].min() < 20
+
+
 @pytest.mark.parametrize("name", ["/no/such/folder", "nano-teachr", "./nothing"])
 def test_a_model_that_is_not_there_is_a_clear_error(name):
     with pytest.raises(UserError, match="no model|cannot be loaded"):

@@ -162,9 +162,9 @@ def look_into(look: Look, layer: int, asked: "torch.Tensor") -> "tuple[torch.Ten
     _, heads, groups, size = asked.shape
     query = asked.index_select(0, look.queries.flatten()).view(slots, each, heads, groups, size)
     query = query.transpose(1, 2).reshape(slots, heads, each * groups, size)
-    scores = (query @ keys.transpose(-1, -2)).float() + look.hidden
+    scores = (query @ keys.transpose(-1, -2)).float().add_(look.hidden)
     largest = scores.amax(-1, keepdim=True)
-    weights = (scores - largest).exp_()
+    weights = scores.sub_(largest).exp_()
     results = (weights.to(values.dtype) @ values).float(), largest, weights.sum(-1, keepdim=True)
 
     def by_row(result: "torch.Tensor") -> "torch.Tensor":

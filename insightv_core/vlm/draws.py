@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from insightv_core.records import Sampling
 
-CANDIDATES = 512  # of a large vocabulary; with `top_p` or `top_k`, only the likeliest are looked at
+CANDIDATES = (16, 512)  # so many of the likeliest tokens are looked at with `top_p`: more where the first lack its mass
 
 
 def seed_of(seed: int, key: str, sample: int) -> int:
@@ -42,18 +42,35 @@ def draw_tokens(
     if not temperatures.any():
         return likeliest
     scaled = logits / temperatures.clamp(min=1e-4)[:, None]
-    limited = sampling.top_p < 1 or sampling.top_k > 0
-    if limited:
-        kept = min(sampling.top_k or CANDIDATES, CANDIDATES, logits.shape[-1])
-        scaled, candidates = scaled.topk(kept, dim=-1)
-    cumulative = scaled.double().softmax(-1).cumsum(-1)
+    candidates, cumulative = rank_candidates(scaled, sampling)
     mass = cumulative[:, -1:]
-    if limited and sampling.top_p < 1:
+    if sampling.top_p < 1:
         # The likeliest tokens up to the first that reaches top_p, that one included.
-        mass = cumulative.gather(-1, (cumulative < sampling.top_p).sum(-1, keepdim=True).clamp(max=kept - 1))
+        last = cumulative.shape[-1] - 1
+        mass = cumulative.gather(-1, (cumulative < sampling.top_p).sum(-1, keepdim=True).clamp(max=last))
     places = torch.searchsorted(cumulative, draws[:, None] * mass, right=True).clamp(max=cumulative.shape[-1] - 1)
-    drawn = (candidates.gather(-1, places) if limited else places).squeeze(-1)
+    drawn = (places if candidates is None else candidates.gather(-1, places)).squeeze(-1)
     return torch.where(temperatures > 0, drawn, likeliest)
+
+
+def rank_candidates(scaled: "torch.Tensor", sampling: "Sampling") -> "tuple[torch.Tensor | None, torch.Tensor]":
+    """Return the tokens that may be drawn, the likeliest first, and their cumulative probabilities: (rows, candidates).
+
+    Without `top_p` and `top_k` the tokens are None: all of the vocabulary in its order.
+    """
+    vocabulary = scaled.shape[-1]
+    if sampling.top_k > 0:
+        values, tokens = scaled.topk(min(sampling.top_k, vocabulary), dim=-1)
+        return tokens, values.double().softmax(-1).cumsum(-1)
+    if sampling.top_p >= 1:
+        return None, scaled.double().softmax(-1).cumsum(-1)
+    total = scaled.logsumexp(-1, keepdim=True)
+    for count in CANDIDATES:  # sorting a whole vocabulary costs more than all else of a draw
+        values, tokens = scaled.topk(min(count, vocabulary), dim=-1)
+        cumulative = (values - total).double().exp().cumsum(-1)
+        if (cumulative[:, -1] >= sampling.top_p).all():
+            break
+    return tokens, cumulative
 
 
 def penalize_repetition(logits: "torch.Tensor", seen: "torch.Tensor", penalty: float) -> "torch.Tensor":

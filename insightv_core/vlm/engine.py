@@ -99,17 +99,28 @@ class Engine:
         """Fill free rows from prompts that have passed, and pass more prompts once many rows are free."""
         ended = []
         while True:
-            while self.prefixes and len(self.rows) < self.vlm.row_limit:
-                ended += self._start_row(self.prefixes[0])
-                if not self.prefixes[0].waiting:
-                    self.prefixes.popleft()
+            ended += self._start_rows()
             free = self.vlm.row_limit - len(self.rows)
             # Passing a few prompts together costs less than one by one, so a quarter of the rows may wait for it.
             if self.prefixes or self.exhausted or (self.rows and free < max(1, self.vlm.row_limit // 4)):
                 return ended
             self._pass_prompts(free)
 
-    def _start_row(self, prefix: Prefix) -> list[Conversation]:
+    def _start_rows(self) -> list[Conversation]:
+        """Give free rows to samples of prompts that have passed, and draw the first token of each."""
+        import torch
+
+        before, logits, ended = len(self.rows), [], list[Conversation]()
+        while self.prefixes and len(self.rows) < self.vlm.row_limit:
+            logits.append(self.prefixes[0].logits)
+            self._start_row(self.prefixes[0])
+            if not self.prefixes[0].waiting:
+                self.prefixes.popleft()
+        if logits:
+            ended = self._take(torch.stack(logits), list(range(before, len(self.rows))))
+        return ended
+
+    def _start_row(self, prefix: Prefix) -> None:
         sample = prefix.waiting.popleft()
         temperatures = self.sampling.temperatures
         row = Row(
@@ -122,7 +133,6 @@ class Engine:
             row.seen = self.vlm.count_seen(prefix.ids)
         self._set_matcher(row)
         self.rows.append(row)
-        return self._take(prefix.logits[None], [len(self.rows) - 1])
 
     def _pass_prompts(self, samples: int) -> None:
         """Pass as many talks' prompts through the model as fit one pass and the free rows."""
