@@ -4,8 +4,11 @@ import json
 import math
 import shutil
 
+import PIL.ExifTags
+import PIL.Image
 import pytest
 import torch
+from datasets import Dataset, Features, Image, List
 from safetensors.torch import load_file
 from test_generate import make_project
 
@@ -18,6 +21,7 @@ from insightv_core.store import open_store
 from insightv_core.store.curation import save_curation
 from insightv_core.store.training import add_metrics, add_model, add_round, list_models, load_metrics
 from insightv_core.train import run as training
+from insightv_core.train.arguments import read_size, read_undecoded
 from insightv_core.vlm.local import hash_files, load_local
 
 CHAIN = "\n".join(
@@ -219,3 +223,17 @@ def test_metrics_of_a_repeated_step_take_the_place_of_the_first(tmp_path):
         add_metrics(store, "r" * 20, 1, {"loss": 1.5, "rate": 0.1})
         assert load_metrics(store, "r" * 20) == {"loss": [(1, 1.5)], "rate": [(1, 0.1)]}
         assert load_metrics(store, "r" * 20, ["rate"]) == {"rate": [(1, 0.1)]}
+
+
+def test_pictures_are_measured_without_being_decoded(monkeypatch, tmp_path):
+    turned = PIL.Image.new("RGB", (40, 20))
+    exif = turned.getexif()
+    exif[PIL.ExifTags.Base.Orientation] = 6
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    PIL.Image.new("RGB", (30, 10)).save(tmp_path / "plain.png")
+    files = [str(tmp_path / name) for name in ("turned.jpg", "plain.png")]
+    rows = Dataset.from_dict({"images": [files]}, features=Features({"images": List(Image())}))
+    decoded = [image.size for image in rows[0]["images"]]
+    monkeypatch.setattr(PIL.Image.Image, "load", lambda *arguments: pytest.fail("a picture was decoded"))
+    (row,) = read_undecoded(rows)
+    assert [read_size(picture) for picture in row["images"]] == decoded == [(20, 40), (30, 10)]
