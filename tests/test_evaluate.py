@@ -126,6 +126,17 @@ def test_an_evaluation_continues_where_it_stopped(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("soon", "sizes"), [(60.0, [2, 4, 6, 4]), (0.0, [2] * 8)])
+def test_a_quick_model_is_asked_more_at_once(tmp_path, monkeypatch, soon, sizes):
+    for name, value in (("TOGETHER", 2), ("MOST", 6), ("SOON", soon)):
+        monkeypatch.setattr(f"insightv_core.evaluate.plan.{name}", value)
+    items = held_out_items(16)
+    with open_store(tmp_path / "a.db", create=True) as store:
+        store.start_run(Run("e" * 20, "evaluate", None, "1", {}, "0"))
+        system = direct(replying(lambda talk: ["3"]))
+        assert list(answer_missing(store, "e" * 20, "t", "direct", items, system)) == sizes
+
+
 def test_the_command_prints_a_table_with_controls(tmp_path, capsys):
     with open_store(tmp_path / "a.db", create=True):
         pass

@@ -248,6 +248,34 @@ def test_adapters_change_what_is_said_and_can_be_left_out(pictures, tmp_path, ca
     assert texts(vlm, talks) == plain
 
 
+@pytest.mark.parametrize("small", [True, False])
+def test_an_adapter_leaves_no_trace_in_the_weights(pictures, tmp_path, monkeypatch, small):
+    from peft import LoraConfig, get_peft_model
+
+    monkeypatch.setattr("insightv_core.vlm.local.is_small", lambda model: small)
+    tuned = get_peft_model(build_tiny("llava")[0], LoraConfig(r=4, target_modules="all-linear"))
+    with torch.no_grad():
+        for name, weight in tuned.named_parameters():
+            if "lora_B" in name:
+                weight.copy_(torch.linspace(-0.3, 0.3, weight.numel()).view(weight.shape))
+    tuned.save_pretrained(tmp_path / "adapter")
+    vlm = load_tiny()
+    before = {name: weight.clone() for name, weight in vlm.model.state_dict().items()}
+    held = vlm.converse(make_talks(pictures), Sampling((1.0,), max_tokens=10), adapter=str(tmp_path / "adapter"))
+    next(held)
+    held.close()
+    after = {name.replace(".base_layer", ""): weight for name, weight in vlm.model.state_dict().items()}
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+    tuned.eval()
+    with tuned.disable_adapter():
+        plain = tuned(input_ids=torch.tensor([[3, 4, 5]])).logits
+    adapted = tuned(input_ids=torch.tensor([[3, 4, 5]])).logits
+    with vlm._with_adapter(str(tmp_path / "adapter")):
+        assert torch.allclose(vlm.model(input_ids=torch.tensor([[3, 4, 5]])).logits, adapted, atol=1e-5)
+    assert torch.allclose(vlm.model(input_ids=torch.tensor([[3, 4, 5]])).logits, plain, atol=1e-6)
+    assert not torch.allclose(plain, adapted, atol=1e-2)
+
+
 def test_draws_follow_the_distribution():
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]]).repeat(20_000, 1)
     draws = torch.from_numpy(uniforms(np.arange(20_000, dtype=np.uint64), np.zeros(20_000)))

@@ -187,7 +187,8 @@ def test_every_system_answers_and_chains_are_written_once(project, trainers):
 
 
 def test_a_stopped_study_goes_on_with_the_questions_that_are_left(project, trainers, monkeypatch):
-    monkeypatch.setattr("insightv_core.evaluate.plan.TOGETHER", 4)
+    for limit in ("TOGETHER", "MOST"):
+        monkeypatch.setattr(f"insightv_core.evaluate.plan.{limit}", 4)
     whole = Actor()
     expected = run_it(project, whole)[2]
     other = project.parent / "other.db"
@@ -219,7 +220,7 @@ from insightv_core.store import open_store
 from insightv_core.store.evaluations import answered_items
 from insightv_core.vlm.scripted import ScriptedVLM
 
-plan.TOGETHER, asked = 2, []
+plan.TOGETHER, plan.MOST, asked = 2, 2, []
 
 def script(talk, sample):
     asked.append(talk.key)

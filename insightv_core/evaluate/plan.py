@@ -3,6 +3,7 @@
 Answers are saved some at a time, so an evaluation that was killed goes on with the questions that are left.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,8 @@ from insightv_core.store import Store
 from insightv_core.store.evaluations import add_answers, answered_items, load_answers
 from insightv_core.store.training import list_models, list_rounds
 
-TOGETHER = 64  # items between two saves
+TOGETHER, MOST = 64, 512  # items between two saves: at first, and of a model that is quick
+SOON = 10.0  # seconds between two saves; below, twice as many items go together, as rows stand idle before each save
 TEMPERATURE = 0.7
 BASE, ALOUD_BASE = "base, direct", "base, thinking aloud"
 ALONE, COPIED, BOTH = "summary agent, no chain", "reasoning agent alone", "two agents"
@@ -156,10 +158,15 @@ def answer_missing(
     if done:
         yield len(done)
     left = [item for item in items if item.question.id not in done]
-    for start in range(0, len(left), TOGETHER):
-        answered: list[Answered] = list(answer(left[start : start + TOGETHER]))
+    together = TOGETHER
+    while left:
+        begun = time.monotonic()
+        answered: list[Answered] = list(answer(left[:together]))
         add_answers(store, run, benchmark, system, answered, seed=seed)
         yield len(answered)
+        left = left[together:]
+        if time.monotonic() - begun < SOON:
+            together = min(2 * together, MOST)
 
 
 def list_policies(store: Store, fingerprint: str) -> list[tuple[str, str]]:

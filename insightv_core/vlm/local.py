@@ -262,9 +262,38 @@ class LocalVLM:
         self.model.set_adapter(name)
         self.model.enable_adapters()
         try:
-            yield
+            with merge_adapter(self.model, name) if is_small(self.model) else contextlib.nullcontext():
+                yield
         finally:
             self.model.disable_adapters()
+
+
+def is_small(model) -> bool:
+    """Tell whether a model is computed in float32 and so small that a second copy of its weights is nothing."""
+    import torch
+
+    return model.dtype == torch.float32 and model.num_parameters() < SMALL_MODEL
+
+
+@contextlib.contextmanager
+def merge_adapter(model, name: str) -> Iterator[None]:
+    """Add an adapter to the weights while the block runs, and put the weights back bit by bit.
+
+    A layer of a small model takes less time than the two of its adapter. In bfloat16 the sum would be rounded.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [part for part in model.modules() if isinstance(part, BaseTunerLayer)]
+    kept = [(weight, weight.detach().clone()) for layer in layers for weight in layer.get_base_layer().parameters()]
+    try:
+        for layer in layers:
+            layer.merge(adapter_names=[name])
+        yield
+    finally:
+        for layer in layers:
+            layer.merged_adapters.clear()
+        for weight, before in kept:
+            weight.data.copy_(before)
 
 
 def adapter_name(folder: str) -> str:
