@@ -124,6 +124,10 @@ def test_the_study_of_the_readme_is_the_one_that_comes_along():
     assert report == write_report(results, list_published(results) + list_published(results, PERCEPTION))
     assert results["settings"]["questions"] >= 1000 and "three times" in README.split("## The study")[1]
     assert next(each["seeds"] for each in results["systems"] if each["name"] == BOTH) == 3
+    short = re.search(r"beat their base by (\S+)\s+points.* lose (\S+) points", README, re.DOTALL)
+    found = {each["words"]: 100 * each["difference"] for each in results["claims"]}
+    assert short[1] == f"{found['both agents beat the base model by 8 points']:.1f}"
+    assert short[2] == f"{-found['perception does not fall by over 2 points']:.1f}"
 
 
 def test_the_study_can_be_done_again_by_the_commands_of_its_page():
