@@ -125,7 +125,6 @@ def test_an_evaluation_continues_where_it_stopped(tmp_path):
     assert {each.outcome for each in found} == {"correct"} and found[0].details == {"raw": "0"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("soon", "sizes"), [(60.0, [2, 4, 6, 4]), (0.0, [2] * 8)])
 def test_a_quick_model_is_asked_more_at_once(tmp_path, monkeypatch, soon, sizes):
     for name, value in (("TOGETHER", 2), ("MOST", 6), ("SOON", soon)):
@@ -137,6 +136,7 @@ def test_a_quick_model_is_asked_more_at_once(tmp_path, monkeypatch, soon, sizes)
         assert list(answer_missing(store, "e" * 20, "t", "direct", items, system)) == sizes
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_with_controls(tmp_path, capsys):
     with open_store(tmp_path / "a.db", create=True):
         pass

@@ -110,15 +110,13 @@ class Engine:
         """Give free rows to samples of prompts that have passed, and draw the first token of each."""
         import torch
 
-        before, logits, ended = len(self.rows), [], list[Conversation]()
+        before, logits = len(self.rows), []
         while self.prefixes and len(self.rows) < self.vlm.row_limit:
             logits.append(self.prefixes[0].logits)
             self._start_row(self.prefixes[0])
             if not self.prefixes[0].waiting:
                 self.prefixes.popleft()
-        if logits:
-            ended = self._take(torch.stack(logits), list(range(before, len(self.rows))))
-        return ended
+        return self._take(torch.stack(logits), list(range(before, len(self.rows)))) if logits else []
 
     def _start_row(self, prefix: Prefix) -> None:
         sample = prefix.waiting.popleft()
