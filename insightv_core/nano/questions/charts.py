@@ -32,16 +32,14 @@ def write_running_total(writer: Writer, values: list[tuple[str, int]], read_titl
     values = writer.order(values)
     if plan == 0:
         writer.step(read_titles, writer.values(values) + ".")
-        text, total = writer.total([value for _, value in values])
+        text, total = writer.running_total(values)
         writer.step(ADD_UP, text + ".")
         return total
     if plan == 1:
         sums = []
         for part in halves(values):
-            text, part_total = writer.total([value for _, value in part])
-            writer.step(
-                ("Add one half", "Add a part"), f"{writer.values(part)}. {text}." if text else writer.values(part) + "."
-            )
+            text, part_total = writer.running_total(part)
+            writer.step(("Add one half", "Add a part"), text + ".")
             sums.append(part_total)
         text, total = writer.total(sums)
         writer.step(("Add both parts", *ADD_UP), text + ".")
@@ -95,8 +93,8 @@ def write_bar_range(scene: BarChart, asked: dict, writer: Writer) -> str:
     if plan == 2:
         writer.step(("Largest and smallest", "Extremes"), f"The largest is {top}, the smallest is {low}.")
     else:
-        writer.step(("Find the largest", "Largest"), f"The largest is {largest} with {top}.")
-        writer.step(("Find the smallest", "Smallest"), f"The smallest is {smallest} with {low}.")
+        writer.step(("Find the largest", "Largest"), f"The largest is {top} for {largest}.")
+        writer.step(("Find the smallest", "Smallest"), f"The smallest is {low} for {smallest}.")
     text, difference = writer.compute("-", top, low)
     writer.step(SUBTRACT, text + ".")
     return str(difference)
@@ -134,15 +132,15 @@ def ask_bar_count_above(scene: BarChart, rng: Random) -> dict:
 def write_bar_count_above(scene: BarChart, asked: dict, writer: Writer) -> str:
     bars, limit = bars_of(scene), asked["limit"]
     above = [name for name, value in bars.items() if value > limit]
-    if writer.choose(0.5, 0.5) == 0:
+    plan = writer.choose(0.35, 0.35, 0.3)
+    if plan == 0:
         writer.step(READ_BARS, writer.values(bars.items()) + ".")
-        missed = writer.pick("", above[:2])
-        above = [name for name in above if name != missed]
-        writer.step(("Find those above", "Pick the larger ones"), f"Above {limit}: {', '.join(above) or 'none'}.")
-    else:
-        for part in halves(list(bars.items())):
-            sides = [f"{name} {value} is {'' if value > limit else 'not '}above {limit}" for name, value in part]
-            writer.step(("Check the bars", "Compare with the limit"), ", ".join(sides) + ".")
+    for part in halves(list(bars.items())) if plan == 1 else [list(bars.items())]:
+        sides = [f"{name} {value} is {'' if value > limit else 'not '}above {limit}" for name, value in part]
+        writer.step(("Check the bars", "Compare with the limit"), ", ".join(sides) + ".")
+    missed = writer.pick("", above[:2])
+    above = [name for name in above if name != missed]
+    writer.step(("List those above", "Pick the larger ones"), f"Above {limit}: {', '.join(above) or 'none'}.")
     count = writer.result(len(above))
     writer.step(COUNT, f"That makes {count}.")
     return str(count)
@@ -253,29 +251,32 @@ def rises_of(scene: LineChart) -> list[int]:
     return [after - before for before, after in zip(scene.values, scene.values[1:], strict=False)]
 
 
-def say_changes(scene: LineChart, writer: Writer, names: list[str], signs: bool) -> tuple[str, dict[str, int]]:
-    """Describe the change up to each named point; return the text and the changes as the writer got them."""
+def say_changes(scene: LineChart, writer: Writer, names: list[str], sizes: bool) -> tuple[str, dict[str, int]]:
+    """Say how the line goes up to each named point, rises with their sizes where they matter.
+
+    Returns the text and the changes as the writer got them; a fall counts as -1.
+    """
     points, order = points_of(scene), list(scene.labels)
     texts, changes = [], {}
     for name in names:
         before = order[order.index(name) - 1]
         change = points[name] - points[before]
-        if signs and change > 0:
+        if sizes and change > 0:
             text, change = writer.compute("-", points[name], points[before])
             texts.append(f"{before} to {name}: {text}")
         elif change == 0:
             texts.append(f"{before} to {name} stays the same")
         else:
-            size = writer.result(abs(change)) or 1
-            change = size if change > 0 else -size
-            texts.append(f"{before} to {name} {'rises' if change > 0 else 'falls'} by {size}")
+            way, other = ("rises", "falls") if change > 0 else ("falls", "rises")
+            said = way if sizes else writer.pick(way, [other])
+            change = 1 if said == "rises" else -1
+            texts.append(f"{before} to {name} {said}")
         changes[name] = change
     return ", ".join(texts) + ".", changes
 
 
-def write_changes(scene: LineChart, writer: Writer) -> dict[str, int]:
+def write_changes(scene: LineChart, writer: Writer, sizes: bool) -> dict[str, int]:
     """Read the line and work out every change, at once or in two parts, with or without reading it all first."""
-    signs = writer.rng.random() < 0.5
     plan = writer.choose(0.4, 0.3, 0.3)
     if plan != 1:
         writer.step(
@@ -283,7 +284,7 @@ def write_changes(scene: LineChart, writer: Writer) -> dict[str, int]:
         )
     changes: dict[str, int] = {}
     for part in [list(scene.labels[1:])] if plan == 0 else halves(scene.labels[1:]):
-        text, part_changes = say_changes(scene, writer, part, signs)
+        text, part_changes = say_changes(scene, writer, part, sizes)
         writer.step(("Work out the changes", "Changes"), text)
         changes |= part_changes
     return changes
@@ -296,7 +297,7 @@ def ask_largest_rise(scene: LineChart, rng: Random) -> dict | None:
 
 
 def write_largest_rise(scene: LineChart, asked: dict, writer: Writer) -> str:
-    changes = write_changes(scene, writer)
+    changes = write_changes(scene, writer, sizes=True)
     best = max(changes, key=lambda name: changes[name])
     answer = writer.pick(best, [name for name in changes if name != best and changes[name] > 0])
     if changes[answer] > 0:
@@ -329,8 +330,10 @@ def ask_line_rises(scene: LineChart, rng: Random) -> dict | None:
 
 
 def write_line_rises(scene: LineChart, asked: dict, writer: Writer) -> str:
-    changes = write_changes(scene, writer)
-    count = writer.result(sum(change > 0 for change in changes.values()))
+    changes = write_changes(scene, writer, sizes=False)
+    up = [name for name, change in changes.items() if change > 0]
+    writer.step(("List the rises", "Find the rises"), f"It rises in {', '.join(up)}." if up else "It never rises.")
+    count = writer.result(len(up))
     writer.step(("Count the rises", *COUNT), f"The line rises {count} times." if count != 1 else "The line rises once.")
     return str(count)
 

@@ -20,6 +20,7 @@ from insightv_core.nano.scenes import (
 )
 
 READ_GRID = ("Read the grid", "Read the rows", "List the shapes")
+COUNT_ALONG = ("Read and count", "Count along the rows")
 
 
 def marks_of(scene: ShapeGrid) -> list[Mark]:
@@ -64,6 +65,27 @@ def read_grid(scene: ShapeGrid, writer: Writer) -> None:
         writer.step(READ_GRID, say_rows(scene, part))
 
 
+def tally(scene: ShapeGrid, features: list[str], writer: Writer) -> dict[str, int]:
+    """Read the rows and count marks along the way: "Row 1: red circle (red 1), empty, red star (red 2).".
+
+    A count taken in one look at a whole grid is what small and large models get wrong most; told beside each mark, it
+    only goes up by one.
+    """
+    counts = dict.fromkeys(features, 0)
+    lines = []
+    for number, row in enumerate(scene.cells, 1):
+        cells = []
+        for mark in row:
+            found = next((feature for feature in features if has(mark, feature)), None)
+            if found:
+                counts[found] = max(1, writer.result(counts[found] + 1))
+            cells.append(say_mark(mark) + (f" ({found} {counts[found]})" if found else ""))
+        lines.append(f"Row {number}: {', '.join(cells)}.")
+    for part in [lines] if len(lines) < 3 else pairs_of(lines):
+        writer.step(COUNT_ALONG, " ".join(part))
+    return counts
+
+
 # -- grid_difference ---------------------------------------------------------------------------------------------
 
 
@@ -84,28 +106,16 @@ def noun_of(feature: str) -> str:
     return f"{feature} shape" if feature in COLORS else feature
 
 
-def count_feature(scene: ShapeGrid, feature: str, writer: Writer, by_row: bool) -> int:
-    """Count the marks with a feature, row by row or in one go, and say so."""
-    rows = [sum(has(mark, feature) for mark in row) for row in scene.cells]
-    nouns = plural(noun_of(feature))
-    if by_row:
-        told = [f"row {n} has {count}" for n, count in enumerate(rows, 1)]
-        text, total = writer.total(rows)
-        lead = f"R{told[0][1:]} {noun_of(feature) if rows[0] == 1 else nouns}"
-        writer.step((f"Count {nouns} by row", "Count by row"), f"{', '.join([lead, *told[1:]])}. {text}.")
-        return total
-    total = writer.result(sum(rows))
-    writer.step((f"Count the {nouns}", "Count"), say_count(total, noun_of(feature)))
-    return total
-
-
 def write_grid_difference(scene: ShapeGrid, asked: dict, writer: Writer) -> str:
-    plan = writer.choose(0.4, 0.3, 0.3)
-    if plan != 2:
-        read_grid(scene, writer)
-    one = count_feature(scene, asked["first"], writer, by_row=plan != 0)
-    two = count_feature(scene, asked["second"], writer, by_row=plan != 0)
-    text, difference = writer.compute("-", one, two)
+    first, second = asked["first"], asked["second"]
+    counts: dict[str, int] = {}
+    for features in [[first, second]] if writer.choose(0.7, 0.3) == 0 else [[first], [second]]:
+        counts |= tally(scene, features, writer)
+        for feature in features if len(features) == 1 else ():
+            writer.step(
+                ("Count", f"Count the {plural(noun_of(feature))}"), say_count(counts[feature], noun_of(feature))
+            )
+    text, difference = writer.compute("-", counts[first], counts[second])
     writer.step(("Subtract", "Difference"), text + ".")
     return str(difference)
 
@@ -147,12 +157,9 @@ def ask_grid_once(scene: ShapeGrid, rng: Random) -> dict | None:
 
 
 def write_grid_once(scene: ShapeGrid, asked: dict, writer: Writer) -> str:
-    if writer.choose(0.7, 0.3) == 0:
-        read_grid(scene, writer)
-    counts = Counter(getattr(mark, asked["feature"]) for mark in marks_of(scene))
-    names = writer.order(sorted(counts))
-    counted = {name: max(1, writer.result(counts[name])) for name in names}
-    told = [say_count(counted[name], noun_of(name)) for name in names]
+    names = list(dict.fromkeys(getattr(mark, asked["feature"]) for mark in marks_of(scene)))
+    counted = tally(scene, names, writer)
+    told = [say_count(counted[name], noun_of(name)) for name in writer.order(names)]
     writer.step(("Count each kind", "Count them all"), " ".join(told))
     once = [name for name in names if counted[name] == 1] or names
     answer = writer.pick(once[0], [name for name in names if name not in once])
@@ -379,7 +386,7 @@ def write_ways(scene: RouteMap, writer: Writer) -> tuple[str, int]:
         totals |= lengths
     best = min(totals, key=lambda place: totals[place])
     best = writer.pick(best, [place for place in totals if totals[place] > totals[best]])
-    writer.step(("Find the shortest", "Compare"), f"The shortest is via {best} with {totals[best]}.")
+    writer.step(("Find the shortest", "Compare"), f"The shortest is {totals[best]}, via {best}.")
     return best, totals[best]
 
 
@@ -484,7 +491,7 @@ def ask_count_few(scene: ShapeGrid, rng: Random) -> dict | None:
 
 
 def write_count_few(scene: ShapeGrid, asked: dict, writer: Writer) -> str:
-    count = sum(has(mark, asked["shape"]) for mark in marks_of(scene))
+    count = tally(scene, [asked["shape"]], writer)[asked["shape"]]
     writer.step((f"Count the {asked['plural']}", "Count"), say_count(count, asked["shape"]))
     return str(count)
 

@@ -45,7 +45,7 @@ def write_best_product(scene: Table, asked: dict, writer: Writer) -> str:
         writer.step(("Multiply", "Price times sold"), ", ".join(texts) + ".")
     best = max(earned, key=lambda name: earned[name])
     best = writer.pick(best, [name for name in earned if earned[name] < earned[best]])
-    writer.step(("Find the best", "Compare"), f"The best is {best} with {earned[best]}.")
+    writer.step(("Find the best", "Compare"), f"The best is {earned[best]} for {best}.")
     return best
 
 
@@ -96,7 +96,7 @@ def write_column_difference(scene: Table, asked: dict, writer: Writer) -> str:
     totals = {}
     order = (asked["second"], asked["first"]) if plan == 2 else (asked["first"], asked["second"])
     for column in order:
-        text, totals[column] = writer.total(columns[column])
+        text, totals[column] = writer.running_total(list(zip(scene.rows, columns[column], strict=True)))
         writer.step((f"Add up {scene.columns[column]}", "Add a column"), f"{scene.columns[column]}: {text}.")
     text, difference = writer.compute("-", totals[asked["first"]], totals[asked["second"]])
     writer.step(("Subtract", "Difference"), text + ".")
@@ -161,18 +161,22 @@ def ask_production_false(scene: ProductionTable, rng: Random) -> dict | None:
 
 
 def check_statement(scene: ProductionTable, letter: str, claim: dict, writer: Writer) -> tuple[str, bool]:
-    """Work a statement out and compare: the text, and whether it holds."""
+    """Read what a statement is about, work it out and set it beside the statement: the text, and whether it holds."""
     workers = claim["workers"]
     here, before = scene.output[workers - 1], scene.output[workers - 2]
+    made = f"{say_workers(workers)} make {here}"
     if claim["kind"] == "output":
         exact, text = here, f"The output of {say_workers(workers)} is {here}"
     elif claim["kind"] == "marginal":
         text, exact = writer.compute("-", here, before)
+        fewer = f"{say_workers(workers - 1)} make{'s' * (workers == 2)} {before}"
+        text = f"{made}, {fewer}. {text}"
     else:
         text, exact = writer.compute("x", here, scene.price)
-    if exact == claim["value"]:
-        return f"{text}, so {letter} is true.", True
-    return f"{text} but {letter} says {claim['value']}, so {letter} is false.", False
+        text = f"{made}, the price is {scene.price}. {text}"
+    holds = exact == claim["value"]
+    said = f"{text}, {letter} says {claim['value']}, so {letter} is {'true' if holds else 'false'}."
+    return said, holds
 
 
 def write_production_false(scene: ProductionTable, asked: dict, writer: Writer) -> str:

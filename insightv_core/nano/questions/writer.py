@@ -75,6 +75,15 @@ class Writer:
             texts.append(text)
         return ", ".join(texts), total
 
+    def running_total(self, values: Sequence[tuple[str, int]]) -> tuple[str, int]:
+        """Add named values up, each by its name: "Mia 9, plus Leo: 9 + 3 = 12", so that none is lost or taken twice."""
+        name, total = values[0]
+        texts = [f"{name} {total}"]
+        for name, value in values[1:]:
+            text, total = self.compute("+", total, value)
+            texts.append(f"plus {name}: {text}")
+        return ", ".join(texts), total
+
     def pick(self, best: str, others: Sequence[str]) -> str:
         """Return the best candidate, or another when the writer slips."""
         if others and not self.slipped and self.rng.random() < self.slip_rate:

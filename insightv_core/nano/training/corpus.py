@@ -13,6 +13,7 @@ from insightv_core import prompts
 from insightv_core.nano.questions.captions import describe
 from insightv_core.nano.questions.slips import misread
 from insightv_core.nano.scenes import Scene, Style, sample_style
+from insightv_core.nano.training.lookup import converse_lookup
 from insightv_core.nano.training.wordings import MORE_WORDINGS
 from insightv_core.nano.verify import verify_step
 from insightv_core.nano.world import FAMILIES, PERCEPTION, REASONING, Example, make_question, split_of, write_chain
@@ -33,6 +34,9 @@ CONVERSATIONS_PER_SCENE = 4
 # samples at temperature differ in truth as well as in wording, as a large model's do.
 TEACHER_SLIPS = 0.15
 BLANK_SHARE = 0.02
+SHOWN_TWICE = (
+    "triangle_angle",
+)  # its numbers are of another kind than all others, and no perception family asks for them
 MAX_JUDGED_PATHS = 8
 MARKED_PATHS = (3, 12)  # judged in a row in words, the last step of each
 MARKED_SOUND = 0.2  # of these; the others are misread twice, so that two answers in five are wrong
@@ -51,11 +55,11 @@ MIXES = {
     "base": {
         "caption": 6, "perception": 8, "direct": 2,
         "text chain": 2, "text reason": 0.8, "text think": 0.3, "text direct": 0.4, "text summarize": 0.8,
-        "arithmetic": 1.5, "check": 1.5,
+        "arithmetic": 1.5, "lookup": 2.5, "check": 1.5,
     },
     "teacher": {
-        "caption": 1.5, "perception": 1.5, "direct": 0.5, "chain": 7, "repair": 0.2, "judge": 3,
-        "text judge": 2, "text chain": 0.3, "text summarize": 0.2, "arithmetic": 0.5, "check": 0.6,
+        "caption": 1.5, "perception": 1.5, "direct": 0.5, "chain": 9, "repair": 0.2, "judge": 1.5,
+        "text judge": 0.7, "text chain": 1, "text summarize": 0.2, "arithmetic": 1, "lookup": 6, "check": 0.4,
     },
 }  # fmt: skip
 
@@ -100,7 +104,7 @@ def training_scene(model: str, seed: int, index: int, progress: float) -> Traini
         return TrainingScene(example.scene, example.style, ())
     blank = rng.random() < BLANK_SHARE
     perception_share = 0.5 if model == "base" else 0.2
-    pool = PERCEPTION if rng.random() < perception_share else REASONING
+    pool = PERCEPTION if rng.random() < perception_share else (*REASONING, *SHOWN_TWICE)
     levels, mix = plan_lesson(model, progress)
     example = draw_training_example(rng, rng.choice(pool), rng.choice(levels))
     mix = {"direct": 1} if blank else mix
@@ -163,6 +167,8 @@ def converse(kind: str, example: Example, rng: Random) -> Conversation:
         return Conversation(kind, (*prompts.caption(), prompts.assistant(describe(example.scene, rng))))
     if kind == "arithmetic":
         return converse_arithmetic(rng)
+    if kind == "lookup":
+        return Conversation(kind, converse_lookup(rng))
     looks = kind == "perception" or (kind in ("chain", "judge") and rng.random() < LOOKS_SHARE)
     example = another_question(example, rng, PERCEPTION if looks else REASONING)
     if kind == "check":
@@ -239,11 +245,15 @@ def converse_arithmetic(rng: Random) -> Conversation:
 
 def draw_sum(rng: Random) -> tuple[str, str]:
     """Draw a question of arithmetic of the size that chains need, and its answer."""
-    kind = rng.choice(("+", "+", "+", "-", "-", "x", "largest", "smallest"))
+    kind = rng.choice(("+", "+", "+", "-", "-", "-", "x", "largest", "smallest", "more"))
     if kind in ("largest", "smallest"):
         numbers = [rng.randint(1, 20) for _ in range(rng.randint(3, 6))]
         answer = max(numbers) if kind == "largest" else min(numbers)
         return f"Which is the {kind} of {', '.join(map(str, numbers))}?", str(answer)
+    if kind == "more":
+        left = rng.randint(1, 40)
+        right = max(1, left + rng.choice((-9, -3, -2, -1, 0, 1, 2, 3, 9)))
+        return f"Is {left} more than {right}?", "yes" if left > right else "no"
     if kind == "x":
         left, right = rng.randint(1, 30), rng.randint(1, 12)
         return f"What is {left} x {right}?", str(left * right)

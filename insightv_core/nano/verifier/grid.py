@@ -58,6 +58,7 @@ _HERE = (
     r"sits|lies|which|itself|color|shape|left|in|at) )"
 )
 _CELL_IS = rule(rf"(?:(?:in|at|to) )?@(\d+):(\d+) ((?:{_HERE}){{0,7}})({_KIND}|{_EMPTY})(?! (?:at|in|of) @)")
+_TALLY = rule(rf"\( ({_KIND}) ({NUM}) \)")
 _KIND_AT = rule(
     rf"((?:the |only |a |an |one )*)({_KIND}|{_EMPTY}) ((?:(?:is|are|was|sits|lies|located|found|placed|at|in|on|"
     rf"appears|stands|not|:|=|the|cell|position|which|that|->|-|comes|shape|,) )*)(@\d+:\d+(?:(?: ,| and| ,and|"
@@ -201,6 +202,7 @@ def read_grid(sentence: Sentence, facts: Facts, context: Context) -> None:
     sentence.rewrite(_MOVE, lambda m: _judge_move(m, scene, context))
     sentence.rewrite(_WAY_IS, lambda m: _judge_way(m[1], m[2], m[4], negated(m[3]), True, scene))
     sentence.rewrite(_IS_WAY, lambda m: _judge_way(m[3], m[4], m[1], negated(m[2]), False, scene))
+    sentence.rewrite(_TALLY, lambda m: _judge_tally(m, scene))
     sentence.rewrite(_ROW_LIST, lambda m: _judge_row(m, scene))
     sentence.rewrite(_KIND_AT, lambda m: _judge_kind_at(m, scene, context))
     sentence.rewrite(_CELL_IS, lambda m: _judge_cell(m, scene, context))
@@ -296,6 +298,20 @@ def _judge_row(match: re.Match, scene: ShapeGrid) -> Found:
         holds = _can_pair(line, items)
     shown = ", ".join(f"{mark.color} {mark.shape}" if mark else "empty" for mark in line)
     return Found((Judged(holds, f"{axis} {match[2]} is {shown}"),))
+
+
+def _judge_tally(match: re.Match, scene: ShapeGrid) -> Found | None:
+    """Judge a count told beside a mark of a row, "Row 2: empty, red star (red 3)": so many came up to there."""
+    before = match.string[: match.start()]
+    rows = list(re.finditer(r"@r(\d+) ", before))
+    if not rows:
+        return None
+    row = int(rows[-1][1])
+    column = len(re.findall(rf"{_KIND}|{_EMPTY}", re.sub(_TALLY, "", before[rows[-1].end() :] + " ")))
+    if not inside(scene, (row, column)):
+        return Found((Judged(False, f"the grid has no row {row}, column {column}"),), ",")
+    come = sum(place <= (row, column) for place in find_cells(scene, match[1]))
+    return Found((Judged(come == number(match[2]), f"{come} of {say_kind(match[1])} have come up to there"),), ",")
 
 
 def _can_pair(line: list[Mark | None], items: list[str]) -> bool:

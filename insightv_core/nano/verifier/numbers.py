@@ -76,6 +76,8 @@ _LABELED = rule(
     rf" together :)(?= ({NUM} [-+] [-0-9+*/=~ ,a-z]*))"
 )
 
+_ADDED = rule(rf"\+ ({NAME}) :(?= {NUM} \+ ({NUM}) (?:=|is|equals|gives|makes) )")
+
 OPS = r"(?:>=|<=|!=|>|<)"
 _MORE = r"(?:more|greater|larger|higher|bigger|taller|longer|better|above|further|wider)"
 _LESS = r"(?:less|smaller|fewer|lower|shorter|worse|below)"
@@ -170,7 +172,7 @@ def _fold(items: list) -> Fraction | None:
 
 
 def read_labeled_sums(sentence: Sentence, facts: Facts, context: Context) -> None:
-    """Check that "Mia and Leo: 9 + 3 = 12" adds what the picture shows for Mia and Leo."""
+    """Check that "Mia and Leo: 9 + 3 = 12" and "plus Leo: 9 + 3 = 12" add what the picture shows for Mia and Leo."""
 
     def act(match: re.Match) -> Found | None:
         names = [name[1:] for name in re.findall(NAME, match[1])]
@@ -183,8 +185,17 @@ def read_labeled_sums(sentence: Sentence, facts: Facts, context: Context) -> Non
             (same_numbers(operands, values, [facts.show(name) for name in names]),), match[0] if ranged else "#"
         )
 
+    def add(match: re.Match) -> Found | None:
+        column = re.findall(r"%(\S+) :", match.string[: match.start()])
+        name = "/".join([match[1][1:], *column[-1:]])
+        value = facts.values.get(name)
+        if value is None:
+            return None
+        return Found((Judged(number(match[2]) == value, f"the picture shows {facts.show(name)} at {value}"),))
+
     if facts.values:
         sentence.rewrite(_LABELED, act)
+        sentence.rewrite(_ADDED, add)
 
 
 def first_operands(text: str) -> list[Fraction]:

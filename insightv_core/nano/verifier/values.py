@@ -76,6 +76,10 @@ _RANK = rf"(?:({'|'.join(ORDINALS)}|ord[0-9]+|next) )?"
 _EXTREME_IS = rule(
     rf"(?:the )?{_RANK}{_EXTREME} ((?:{_PLAIN} ){{0,8}}?)({NAME}(?:(?: ,)?(?: and| or)? {NAME}){{0,11}}|{NUM})"
 )
+_EXTREME_OF = rule(
+    rf"(?:the )?{_RANK}{_EXTREME} ((?:{_PLAIN} ){{0,8}}?)({NUM}) (?:(?:,|at|for|from|of|with|by|which|that|is|it|goes) ){{0,3}}"
+    rf"({NAME})(?= $)"
+)
 _IS_EXTREME = rule(
     rf"({NAME}(?:(?: ,)?(?: and) {NAME}){{0,11}}|{NUM}) ((?:(?!than)(?:[a-z]+|[:=,]) ){{0,6}}?){_RANK}{_EXTREME}"
 )
@@ -240,8 +244,21 @@ def read_extremes(sentence: Sentence, facts: Facts, context: Context) -> None:
     if facts.main:
         others = {">": "max", "<": "min"}
         sentence.rewrite(_THAN_OTHERS, lambda m: _judge_extreme(m[1], others[m[3]], "", m[2], facts))
+        sentence.rewrite(_EXTREME_OF, lambda m: _judge_extreme_of(m, facts))
         sentence.rewrite(_EXTREME_IS, lambda m: _judge_extreme(m[4], m[2], m[1], m[3], facts))
         sentence.rewrite(_IS_EXTREME, lambda m: _judge_extreme(m[1], m[4], m[3], m[2], facts))
+
+
+def _judge_extreme_of(match: re.Match, facts: Facts) -> Found | None:
+    """Judge "the shortest is 9, via G": the number is the extreme, and the one named has it."""
+    name = match[5][1:]
+    if name not in pool_of(match[3], name, facts):
+        return None
+    number_found = _judge_extreme(match[4], match[2], match[1], match[3], facts)
+    named = judge_value(name, "", match[4], facts)
+    if number_found is None or named is None:
+        return None
+    return Found((*number_found.claims, named))
 
 
 def _items(text: str) -> list[str]:
