@@ -77,8 +77,8 @@ _EXTREME_IS = rule(
     rf"(?:the )?{_RANK}{_EXTREME} ((?:{_PLAIN} ){{0,8}}?)({NAME}(?:(?: ,)?(?: and| or)? {NAME}){{0,11}}|{NUM})"
 )
 _EXTREME_OF = rule(
-    rf"(?:the )?{_RANK}{_EXTREME} ((?:{_PLAIN} ){{0,8}}?)({NUM}) (?:(?:,|at|for|from|of|with|by|which|that|is|it|goes) ){{0,3}}"
-    rf"({NAME})(?= $)"
+    rf"(?:the )?{_RANK}{_EXTREME} ((?:{_PLAIN} ){{0,8}}?)({NUM}) "
+    rf"(?:(?:,|at|for|from|of|with|by|which|that|is|it|goes) ){{0,3}}({NAME})(?= $)"
 )
 _IS_EXTREME = rule(
     rf"({NAME}(?:(?: ,)?(?: and) {NAME}){{0,11}}|{NUM}) ((?:(?!than)(?:[a-z]+|[:=,]) ){{0,6}}?){_RANK}{_EXTREME}"
