@@ -34,9 +34,7 @@ CONVERSATIONS_PER_SCENE = 4
 # samples at temperature differ in truth as well as in wording, as a large model's do.
 TEACHER_SLIPS = 0.15
 BLANK_SHARE = 0.02
-SHOWN_TWICE = (
-    "triangle_angle",
-)  # its numbers are of another kind than all others, and no perception family asks for them
+SHOWN_TWICE = ("triangle_angle",)  # its numbers are of another kind, and no perception family asks for them
 MAX_JUDGED_PATHS = 8
 MARKED_PATHS = (3, 12)  # judged in a row in words, the last step of each
 MARKED_SOUND = 0.2  # of these; the others are misread twice, so that two answers in five are wrong
@@ -53,9 +51,9 @@ MORE_WORDINGS_SHARE = 0.4  # of the questions
 # Kinds of conversation and their weights. Text kinds come with no picture.
 MIXES = {
     "base": {
-        "caption": 6, "perception": 8, "direct": 2,
-        "text chain": 2, "text reason": 0.8, "text think": 0.3, "text direct": 0.4, "text summarize": 0.8,
-        "arithmetic": 1.5, "lookup": 2.5, "check": 1.5,
+        "caption": 5, "perception": 7, "direct": 2,
+        "text chain": 2, "text reason": 1.5, "text think": 0.3, "text direct": 0.4, "text summarize": 1,
+        "arithmetic": 1.5, "lookup": 5, "check": 0.8,
     },
     "teacher": {
         "caption": 1.5, "perception": 1.5, "direct": 0.5, "chain": 9, "repair": 0.2, "judge": 1.5,
