@@ -160,13 +160,18 @@ def find_repetition(steps: Sequence[Step]) -> tuple[int, int] | None:
 
 
 def choose_schema(replies: Sequence[Reply], settings: GenerateSettings) -> dict | None:
-    """Return the JSON schema that the next reply should keep to, or None to leave it free."""
-    if settings.constrain == NEVER or settings.style == CHAIN:
+    """Return the JSON schema that the next reply should keep to, or None to leave it free.
+
+    A whole chain has no schema, as it is several objects; the answer that follows it has one.
+    """
+    if settings.constrain == NEVER:
         return None
     progress = follow(replies, settings)
     if settings.constrain == RETRY and progress.next_turn != prompts.REPAIR:
         return None
-    return ANSWER_SCHEMA if progress.answering else STEP_SCHEMA
+    if progress.answering:
+        return ANSWER_SCHEMA
+    return None if settings.style == CHAIN else STEP_SCHEMA
 
 
 def make_talk(

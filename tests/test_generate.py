@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path as FilePath
 
 import pytest
@@ -116,6 +117,10 @@ def test_a_grammar_is_asked_for_as_the_settings_say():
     assert choose_schema([bad], retry)["required"][0] == "summary"
     assert choose_schema([good, last, bad], retry)["required"] == ["answer"]
     assert choose_schema([bad], never) is None
+    # A whole chain is several objects and has no schema; what is asked after it, its answer, has one.
+    chain = replace(retry, style=CHAIN)
+    assert choose_schema([bad], chain) is None and choose_schema([last], chain) is None
+    assert choose_schema([last, bad], chain)["required"] == ["answer"]
 
 
 replies = st.lists(
