@@ -335,7 +335,7 @@ def test_rounds_and_given_pairs_are_two_things(stage, capsys):
 # -- for real ----------------------------------------------------------------------------------------------------------
 
 REAL = [
-    "--rounds", "2", "--questions", "6", "--paths", "8", "--temperature", "1.6", "--max-tokens", "160", "--no-judge",
+    "--rounds", "2", "--questions", "6", "--paths", "8", "--temperature", "1.2", "--max-tokens", "160", "--no-judge",
     "--pairs", "4", "--evaluate", "2", "--batch-size", "1", "--gradient-accumulation", "1", "--learning-rate", "1e-3",
     "--save-steps", "1",
 ]  # fmt: skip
@@ -355,7 +355,7 @@ def ready(tmp_path, capsys):
     agent = json.loads(capsys.readouterr().out)
     scratch = tmp_path / "scratch"
     shutil.copytree(project.parent, scratch)
-    command = ["generate", "--model", "nano-base", "--adapter", agent["folder"], "--paths", "8", "--temperature", "1.6"]
+    command = ["generate", "--model", "nano-base", "--adapter", agent["folder"], "--paths", "8", "--temperature", "1.2"]
     assert main([*command, "--max-tokens", "160", "--project", str(scratch / project.name)]) == 0
     with open_store(scratch / project.name) as store:
         given = store.tuples("SELECT question, answer FROM paths WHERE answer GLOB '[0-9]*' ORDER BY question, sample")
