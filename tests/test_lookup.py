@@ -1,6 +1,7 @@
 """The lesson of looking things up: what its answers say must follow from the list alone."""
 
 import re
+from collections import Counter
 from random import Random
 
 import pytest
@@ -34,6 +35,10 @@ def answer(told: str, question: str) -> str:
             word = shape.split()[place]
             said.append(f"{shape} ({word} {' '.join(shapes[:at]).split().count(word)})")
         return ", ".join(said) + "."
+    if each := re.match(r"Count each (\w+)", question):
+        words = [item.split()[each[1] == "shape"] for item in told.rstrip(".").split(", ")]
+        counts = Counter(words)
+        return ", ".join(f"{word} {'only once' if n == 1 else n}" for word, n in counts.items()) + "."
     if many := re.match(r"How many are (\w+)", question):
         return str(len(re.findall(rf"\b{many[1]}\b", told)))
     if only := re.match(r"Which (color|shape) is there only once", question):
@@ -52,8 +57,20 @@ def answer(told: str, question: str) -> str:
     if question.startswith("Which are above"):
         return ", ".join(name for name in names if values[name] > limit) or "none"
     if question.startswith("Compare"):
-        sides = [f"{name} {values[name]} is{'' if values[name] > limit else ' not'} above {limit}" for name in names]
+        above = [name for name in names if values[name] > limit]
+        sides = [
+            f"{name} {values[name]} is above {limit} ({above.index(name) + 1})"
+            if name in above
+            else f"{name} {values[name]} is not above {limit}"
+            for name in names
+        ]
         return ", ".join(sides) + "."
+    if best := re.match(r"Find the (\w+) one by one", question):
+        choose, texts = (min if best[1] == "shortest" else max), []
+        for count, name in enumerate(names, 1):
+            so_far = choose(names[:count], key=values.get)
+            texts.append(f"{name} {values[name]}, {best[1]} so far {so_far} with {values[so_far]}.")
+        return " ".join(texts)
     if question.startswith("What are"):
         one, two = (values[name] for name in asked)
         return f"{one} + {two} = {one + two}."
@@ -69,7 +86,8 @@ def test_answers_follow_from_the_list():
 
 
 @pytest.mark.parametrize(
-    "start", ["What is", "Which is the", "What follows", "Compare", "Is ", "Count along", "How many"]
+    "start",
+    ["What is", "Which is the", "Find the", "What follows", "Compare", "Is ", "Count along", "Count each", "How many"],
 )
 def test_every_kind_of_question_is_drawn(start):
     assert sum(question.startswith(start) for _, question, _ in drawn(100)) > 3

@@ -120,9 +120,11 @@ def test_slips_spoil_chains_without_breaking_their_form():
 
 
 def test_a_seed_gives_the_same_example_on_every_machine():
-    drawn = json.dumps([describe_example(make_example(seed, family=family)) for seed in (1, 2) for family in FAMILIES])
+    drawn = json.dumps(
+        [describe_example(make_example(seed, family=family)) for seed in (1, 2) for family in sorted(FAMILIES)]
+    )
     assert (
-        hashlib.sha256(drawn.encode()).hexdigest() == "37fb7281e163cda47818475f3f57c8589baddde70edde6bc8dd0570b17093419"
+        hashlib.sha256(drawn.encode()).hexdigest() == "73c59d11282ad8783e98d8d1a43d1330f0eb9b8ab98a55eec4bd23a2ca063849"
     )
 
 

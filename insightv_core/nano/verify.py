@@ -16,6 +16,7 @@ from insightv_core.nano.verifier.numbers import (
     read_labeled_sums,
     read_sums,
 )
+from insightv_core.nano.verifier.running import read_running
 from insightv_core.nano.verifier.statements import decide_options, read_answers, read_statements
 from insightv_core.nano.verifier.tables import name_cells, read_cells, read_table_results, read_table_sums
 from insightv_core.nano.verifier.text import Found, Judged, Sentence, rule, split_sentences, stand_for
@@ -103,6 +104,7 @@ def _read_sentence(sentence: Sentence, facts: Facts, context: Context, text: str
         name_things(sentence, facts, context)
         name_cells(sentence, facts, context)
         name_moves(sentence, facts)
+        read_running(sentence, facts, context)
     for read in (read_beside, read_labeled_sums, read_table_sums, name_totals, name_functions, read_sums, read_changes):
         read(sentence, facts, context)
     name_comparators(sentence, facts, vertical=not isinstance(facts.scene, ShapeGrid))

@@ -7,13 +7,16 @@ from random import Random
 from insightv_core.errors import UserError
 from insightv_core.nano.questions.charts import CHART_FAMILIES
 from insightv_core.nano.questions.family import Family
-from insightv_core.nano.questions.shapes import SHAPE_FAMILIES
+from insightv_core.nano.questions.geometry import GEOMETRY_FAMILIES
+from insightv_core.nano.questions.grids import GRID_FAMILIES
 from insightv_core.nano.questions.tables import TABLE_FAMILIES
 from insightv_core.nano.questions.writer import Writer
 from insightv_core.nano.scenes import LEVELS, Scene, Style, content_hash, sample_style
 from insightv_core.records import Step
 
-FAMILIES: dict[str, Family] = {f.name: f for f in (*CHART_FAMILIES, *TABLE_FAMILIES, *SHAPE_FAMILIES)}
+FAMILIES: dict[str, Family] = {
+    family.name: family for family in (*CHART_FAMILIES, *TABLE_FAMILIES, *GRID_FAMILIES, *GEOMETRY_FAMILIES)
+}
 REASONING = tuple(name for name, family in FAMILIES.items() if not family.perception)
 PERCEPTION = tuple(name for name, family in FAMILIES.items() if family.perception)
 SPLITS = ("train", "demo", "evaluation")

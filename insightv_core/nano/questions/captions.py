@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from itertools import product
 from random import Random
 
-from insightv_core.nano.questions.shapes import marks_of, say_count, say_rows, sides_of, with_article
+from insightv_core.nano.questions.geometry import sides_of
+from insightv_core.nano.questions.grids import marks_of, say_count, say_rows, with_article
 from insightv_core.nano.questions.tables import say_workers
 from insightv_core.nano.scenes import (
     BarChart,

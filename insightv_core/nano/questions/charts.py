@@ -3,7 +3,7 @@
 from random import Random
 
 from insightv_core.nano.questions.family import Family
-from insightv_core.nano.questions.writer import Writer, halves, pairs_of
+from insightv_core.nano.questions.writer import Named, Writer, halves, pairs_of, side
 from insightv_core.nano.scenes import (
     MONTHS,
     BarChart,
@@ -54,11 +54,6 @@ def write_running_total(writer: Writer, values: list[tuple[str, int]], read_titl
 
 # -- bar_total ---------------------------------------------------------------------------------------------------
 
-
-def write_bar_total(scene: BarChart, asked: dict, writer: Writer) -> str:
-    return str(write_running_total(writer, list(bars_of(scene).items()), READ_BARS))
-
-
 BAR_TOTAL = Family(
     name="bar_total",
     answer_type="integer",
@@ -66,7 +61,7 @@ BAR_TOTAL = Family(
     pictures=(BarChart,),
     ask=lambda scene, rng: {},
     solve=lambda scene, asked: str(sum(scene.values)),
-    write=write_bar_total,
+    write=lambda scene, asked, writer: str(write_running_total(writer, list(bars_of(scene).items()), READ_BARS)),
     phrasings=(
         "What is the total of all bars?",
         "What do all the bars add up to?",
@@ -130,19 +125,15 @@ def ask_bar_count_above(scene: BarChart, rng: Random) -> dict:
 
 
 def write_bar_count_above(scene: BarChart, asked: dict, writer: Writer) -> str:
-    bars, limit = bars_of(scene), asked["limit"]
-    above = [name for name, value in bars.items() if value > limit]
+    bars, limit = list(bars_of(scene).items()), asked["limit"]
     plan = writer.choose(0.35, 0.35, 0.3)
     if plan == 0:
-        writer.step(READ_BARS, writer.values(bars.items()) + ".")
-    for part in halves(list(bars.items())) if plan == 1 else [list(bars.items())]:
-        sides = [f"{name} {value} is {'' if value > limit else 'not '}above {limit}" for name, value in part]
-        writer.step(("Check the bars", "Compare with the limit"), ", ".join(sides) + ".")
-    missed = writer.pick("", above[:2])
-    above = [name for name in above if name != missed]
-    writer.step(("List those above", "Pick the larger ones"), f"Above {limit}: {', '.join(above) or 'none'}.")
-    count = writer.result(len(above))
-    writer.step(COUNT, f"That makes {count}.")
+        writer.step(READ_BARS, writer.values(bars) + ".")
+    count = 0
+    for part in halves(bars) if plan == 1 else [bars]:
+        text, count = writer.count_along([side(bar, limit) for bar in part], count)
+        writer.step(("Check the bars", "Compare with the limit"), text + ".")
+    writer.step(COUNT, f"{count} bar{'s are' if count != 1 else ' is'} above {limit}.")
     return str(count)
 
 
@@ -251,43 +242,14 @@ def rises_of(scene: LineChart) -> list[int]:
     return [after - before for before, after in zip(scene.values, scene.values[1:], strict=False)]
 
 
-def say_changes(scene: LineChart, writer: Writer, names: list[str], sizes: bool) -> tuple[str, dict[str, int]]:
-    """Say how the line goes up to each named point, rises with their sizes where they matter.
-
-    Returns the text and the changes as the writer got them; a fall counts as -1.
-    """
-    points, order = points_of(scene), list(scene.labels)
-    texts, changes = [], {}
-    for name in names:
-        before = order[order.index(name) - 1]
-        change = points[name] - points[before]
-        if sizes and change > 0:
-            text, change = writer.compute("-", points[name], points[before])
-            texts.append(f"{before} to {name}: {text}")
-        elif change == 0:
-            texts.append(f"{before} to {name} stays the same")
-        else:
-            way, other = ("rises", "falls") if change > 0 else ("falls", "rises")
-            said = way if sizes else writer.pick(way, [other])
-            change = 1 if said == "rises" else -1
-            texts.append(f"{before} to {name} {said}")
-        changes[name] = change
-    return ", ".join(texts) + ".", changes
-
-
-def write_changes(scene: LineChart, writer: Writer, sizes: bool) -> dict[str, int]:
-    """Read the line and work out every change, at once or in two parts, with or without reading it all first."""
+def parts_of_line(scene: LineChart, writer: Writer) -> list[list[tuple[Named, Named]]]:
+    """Read the line, or not, and return its moves as (point before, point), all at once or in two parts."""
+    points = list(points_of(scene).items())
     plan = writer.choose(0.4, 0.3, 0.3)
     if plan != 1:
-        writer.step(
-            ("Read the line", "Read the points", "List the values"), writer.values(points_of(scene).items()) + "."
-        )
-    changes: dict[str, int] = {}
-    for part in [list(scene.labels[1:])] if plan == 0 else halves(scene.labels[1:]):
-        text, part_changes = say_changes(scene, writer, part, sizes)
-        writer.step(("Work out the changes", "Changes"), text)
-        changes |= part_changes
-    return changes
+        writer.step(("Read the line", "Read the points", "List the values"), writer.values(points) + ".")
+    moves = list(zip(points, points[1:], strict=False))
+    return [moves] if plan == 0 else list(halves(moves))
 
 
 def ask_largest_rise(scene: LineChart, rng: Random) -> dict | None:
@@ -296,13 +258,24 @@ def ask_largest_rise(scene: LineChart, rng: Random) -> dict | None:
     return {"unit": unit_of(scene)} if max(rises) > 0 and unique else None
 
 
+def say_rise(before: Named, point: Named, writer: Writer) -> tuple[str, Named | None]:
+    """Say whether a line rises to a point, and by how much."""
+    text, rises = side(point, before)
+    if not rises:
+        return text, None
+    change, rise = writer.compute("-", point[1], before[1])
+    return f"{text}: {change}", (point[0], rise)
+
+
 def write_largest_rise(scene: LineChart, asked: dict, writer: Writer) -> str:
-    changes = write_changes(scene, writer, sizes=True)
-    best = max(changes, key=lambda name: changes[name])
-    answer = writer.pick(best, [name for name in changes if name != best and changes[name] > 0])
-    if changes[answer] > 0:
-        writer.step(("Find the largest rise", "Largest rise"), f"The largest rise is {changes[answer]}, in {answer}.")
-    return answer
+    best: Named | None = None
+    for part in parts_of_line(scene, writer):
+        text, best = writer.best_along([say_rise(before, point, writer) for before, point in part], "largest", best)
+        writer.step(("Work out the changes", "Changes"), text)
+    if best is None:  # a misread line may never rise
+        return writer.rng.choice(scene.labels[1:])
+    writer.step(("Find the largest rise", "Largest rise"), f"The largest rise is in {best[0]} with {best[1]}.")
+    return best[0]
 
 
 LINE_LARGEST_RISE = Family(
@@ -330,10 +303,10 @@ def ask_line_rises(scene: LineChart, rng: Random) -> dict | None:
 
 
 def write_line_rises(scene: LineChart, asked: dict, writer: Writer) -> str:
-    changes = write_changes(scene, writer, sizes=False)
-    up = [name for name, change in changes.items() if change > 0]
-    writer.step(("List the rises", "Find the rises"), f"It rises in {', '.join(up)}." if up else "It never rises.")
-    count = writer.result(len(up))
+    count = 0
+    for part in parts_of_line(scene, writer):
+        text, count = writer.count_along([side(point, before) for before, point in part], count)
+        writer.step(("Compare with the point before", "Changes"), text + ".")
     writer.step(("Count the rises", *COUNT), f"The line rises {count} times." if count != 1 else "The line rises once.")
     return str(count)
 
@@ -379,7 +352,7 @@ def ask_pie_difference(scene: PieChart, rng: Random) -> dict | None:
 
 def write_pie_difference(scene: PieChart, asked: dict, writer: Writer) -> str:
     values = dict(zip(scene.colors, scene.values, strict=True))
-    plan = writer.choose(0.45, 0.35, 0.2)
+    plan = writer.choose(0.35, 0.45, 0.2)
     wanted = asked["left"] + asked["right"]
     if plan != 1:
         names = wanted if plan == 0 else list(values)
@@ -388,11 +361,8 @@ def write_pie_difference(scene: PieChart, asked: dict, writer: Writer) -> str:
         )
     sums = []
     for names in (asked["left"], asked["right"]):
-        text, total = writer.total([values[name] for name in names])
-        read = writer.values([(name, values[name]) for name in names]) + "." if plan == 1 else ""
-        if text or read:
-            lead = read + " " * bool(text) if read else f"{join_names(names)}: "
-            writer.step(("Add the slices", "Sum of one side"), f"{lead}{text}." if text else read)
+        text, total = writer.running_total([(name, values[name]) for name in names])
+        writer.step(("Add the slices", "Add one side"), text + ".")
         sums.append(total)
     text, difference = writer.compute("-", *sums)
     writer.step(SUBTRACT, text + ".")

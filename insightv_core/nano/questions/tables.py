@@ -3,7 +3,7 @@
 from random import Random
 
 from insightv_core.nano.questions.family import Family
-from insightv_core.nano.questions.writer import Writer, halves, pairs_of
+from insightv_core.nano.questions.writer import Named, Writer, halves, pairs_of
 from insightv_core.nano.scenes import (
     COLUMN_PAIRS,
     ProductionTable,
@@ -36,17 +36,15 @@ def write_best_product(scene: Table, asked: dict, writer: Writer) -> str:
     if plan == 1:
         read = [f"{name}: {scene.columns[0]} {price}, {scene.columns[1]} {sold}" for name, (price, sold) in rows]
         writer.step(READ_TABLE, ". ".join(read) + ".")
-    earned = {}
+    best: Named | None = None
     for part in pairs_of(rows) if plan == 0 else halves(rows) if plan == 2 else [rows]:
-        texts = []
-        for name, (price, sold) in part:
-            text, earned[name] = writer.compute("x", price, sold)
-            texts.append(f"{name}: {text}")
-        writer.step(("Multiply", "Price times sold"), ", ".join(texts) + ".")
-    best = max(earned, key=lambda name: earned[name])
-    best = writer.pick(best, [name for name in earned if earned[name] < earned[best]])
-    writer.step(("Find the best", "Compare"), f"The best is {earned[best]} for {best}.")
-    return best
+        earned = [(name, *writer.compute("x", price, sold)) for name, (price, sold) in part]
+        text, best = writer.best_along([(f"{name}: {text}", (name, made)) for name, text, made in earned], "best", best)
+        writer.step(("Multiply", "Price times sold"), text)
+    if best is None:
+        raise ValueError("a table without rows has no best one")
+    writer.step(("Find the best", "Compare"), f"The best is {best[0]} with {best[1]}.")
+    return best[0]
 
 
 TABLE_BEST_PRODUCT = Family(
@@ -175,8 +173,8 @@ def check_statement(scene: ProductionTable, letter: str, claim: dict, writer: Wr
         text, exact = writer.compute("x", here, scene.price)
         text = f"{made}, the price is {scene.price}. {text}"
     holds = exact == claim["value"]
-    said = f"{text}, {letter} says {claim['value']}, so {letter} is {'true' if holds else 'false'}."
-    return said, holds
+    equal = f"{exact} is {'' if holds else 'not '}equal to {claim['value']}"
+    return f"{text}, {letter} says {claim['value']}, {equal}, so {letter} is {'true' if holds else 'false'}.", holds
 
 
 def write_production_false(scene: ProductionTable, asked: dict, writer: Writer) -> str:

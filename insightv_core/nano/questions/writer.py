@@ -16,6 +16,7 @@ JOINED_SIGNS = {"+": (" + ", " = "), "-": (" - ", " = "), "x": (" x ", " = ")}
 JOINED_WORDS = {"+": (" plus ", " is "), "-": (" minus ", " is "), "x": (" times ", " is ")}
 
 Item = TypeVar("Item")
+Named = tuple[str, int]  # a name and its number
 
 
 class Writer:
@@ -43,7 +44,7 @@ class Writer:
         last = self._steps[-1]
         return (*self._steps[:-1], Step(last.summary, last.content, SUMMARY))
 
-    def values(self, pairs: Iterable[tuple[str, int]]) -> str:
+    def values(self, pairs: Iterable[Named]) -> str:
         """Say what was read, as in "Mia is 9, Leo is 3"."""
         return ", ".join(self.value_manner.format(name, value) for name, value in pairs)
 
@@ -75,7 +76,7 @@ class Writer:
             texts.append(text)
         return ", ".join(texts), total
 
-    def running_total(self, values: Sequence[tuple[str, int]]) -> tuple[str, int]:
+    def running_total(self, values: Sequence[Named]) -> tuple[str, int]:
         """Add named values up, each by its name: "Mia 9, plus Leo: 9 + 3 = 12", so that none is lost or taken twice."""
         name, total = values[0]
         texts = [f"{name} {total}"]
@@ -83,6 +84,45 @@ class Writer:
             text, total = self.compute("+", total, value)
             texts.append(f"plus {name}: {text}")
         return ", ".join(texts), total
+
+    def count_along(self, sides: Iterable[tuple[str, bool]], counted: int = 0) -> tuple[str, int]:
+        """Say every side and count those that hold as they come: "fig 9 is above 6 (1)"; goes on from `counted`.
+
+        A count taken in one look at a whole list is what small and large models get wrong most; told beside each
+        item, it only goes up by one.
+        """
+        texts = []
+        for text, holds in sides:
+            if holds:
+                counted = max(1, self.result(counted + 1))
+                text += f" ({counted})"
+            texts.append(text)
+        return ", ".join(texts), counted
+
+    def best_along(
+        self, told: Iterable[tuple[str, Named | None]], word: str, best: Named | None = None
+    ) -> tuple[str, Named | None]:
+        """Say item after item which named number is the best so far: "fig: 6 x 6 = 36, best so far fig with 36."
+
+        An item without a named number is told alone. `word` says what is sought: "shortest" the smallest number, any
+        other word the largest; the search goes on from `best`. A name that is looked up at the end, by its number in a
+        whole list, is often a neighbour's; the last one that was told here is the one.
+        """
+        texts = []
+        for text, new in told:
+            if new is not None:
+                best = new if best is None else self._better(best, new, word)
+                text += f", {word} so far {best[0]} with {best[1]}"
+            texts.append(text + ".")
+        return " ".join(texts), best
+
+    def _better(self, best: Named, new: Named, word: str) -> Named:
+        """Return the better of two, the first where they are alike, or the worse when the writer slips."""
+        if new[1] == best[1]:
+            return best
+        better = new[1] < best[1] if word == "shortest" else new[1] > best[1]
+        kept, other = (new, best) if better else (best, new)
+        return kept if self.pick(kept[0], [other[0]]) == kept[0] else other
 
     def pick(self, best: str, others: Sequence[str]) -> str:
         """Return the best candidate, or another when the writer slips."""
@@ -99,6 +139,14 @@ class Writer:
             if point < 0:
                 return index
         return len(shares) - 1
+
+
+def side(named: Named, limit: Named | int) -> tuple[str, bool]:
+    """Return on which side of a limit a named number lies, in words, and whether it is above."""
+    number = limit if isinstance(limit, int) else limit[1]
+    said = limit if isinstance(limit, int) else f"{limit[0]} {number}"
+    above = named[1] > number
+    return f"{named[0]} {named[1]} is {'' if above else 'not '}above {said}", above
 
 
 def halves(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:

@@ -8,11 +8,13 @@ for fig" where melon had 36. Here every word of an answer is such a look-up.
 from random import Random
 
 from insightv_core import prompts
-from insightv_core.nano.scenes import COLORS, DAYS, FRUITS, GOODS, MONTHS, NAMES, PLACES, SHAPES
+from insightv_core.nano.questions.grids import say_tallied
+from insightv_core.nano.questions.writer import Named, Writer, side
+from insightv_core.nano.scenes import COLORS, DAYS, FRUITS, GOODS, MONTHS, NAMES, PLACES, SHAPES, Mark
 
 VOCABULARIES = (NAMES, FRUITS, GOODS, COLORS, MONTHS, DAYS, PLACES)
 QUESTIONS = (2, 6)  # about one list, in a row
-Listed = list[tuple[str, int]]
+Listed = list[Named]
 
 
 def converse_lookup(rng: Random) -> tuple[dict, ...]:
@@ -44,25 +46,28 @@ def _tell_numbers(rng: Random) -> tuple[str, list[tuple[str, str]]]:
 
 def _ask_number(listed: Listed, rng: Random) -> tuple[str, str]:
     """Return a question about named numbers and its answer."""
-    at = rng.randrange(len(listed))
+    at, writer = rng.randrange(len(listed)), Writer(rng)
     name, value = listed[at]
     owner = next(each for each, number in listed if number == value)
-    kind = rng.choice(("value", "name", "extreme", "next", "above", "each", "pair", "order"))
+    kind = rng.choice(("value", "name", "extreme", "best", "best", "next", "above", "each", "each", "pair", "order"))
     if kind == "value":
         return f"What is {name}?", str(value)
     if kind == "name":
         return f"Which is {value}?", owner
     if kind == "extreme":
-        word, best = rng.choice((("largest", max), ("smallest", min)))
-        number = best(number for _, number in listed)
+        word, extreme = rng.choice((("largest", max), ("smallest", min)))
+        number = extreme(number for _, number in listed)
         return f"Which is the {word}?", f"{number} for {next(each for each, value in listed if value == number)}."
     if kind == "next":
         return f"What follows {name}?", listed[at + 1][0] if at + 1 < len(listed) else "nothing"
     if kind == "above":
         return f"Which are above {value}?", ", ".join(each for each, number in listed if number > value) or "none"
     if kind == "each":
-        sides = [f"{each} {number} is {'' if number > value else 'not '}above {value}" for each, number in listed]
-        return f"Compare each with {value}.", ", ".join(sides) + "."
+        return f"Compare each with {value}.", writer.count_along([side(each, value) for each in listed])[0] + "."
+    if kind == "best":
+        word = rng.choice(("best", "largest", "shortest"))
+        told = [(f"{each} {number}", (each, number)) for each, number in listed]
+        return f"Find the {word} one by one.", writer.best_along(told, word)[0]
     other, number = rng.choice([pair for pair in listed if pair[0] != name])
     if kind == "pair":
         return f"What are {name} and {other} together?", f"{value} + {number} = {value + number}."
@@ -75,14 +80,14 @@ def _tell_shapes(rng: Random) -> tuple[str, list[tuple[str, str]]]:
     colors, shapes = rng.sample(COLORS, rng.randint(2, 4)), rng.sample(SHAPES, rng.randint(2, 4))
     marks = [(rng.choice(colors), rng.choice(shapes)) for _ in range(rng.randint(4, 12))]
     said = [f"{color} {shape}" for color, shape in marks]
-    turns = []
+    turns, writer = [], Writer(rng)
     for place, word in rng.sample([(0, "color"), (1, "shape")], rng.randint(1, 2)):
         counts: dict[str, int] = {}
-        along = []
-        for mark, words in zip(marks, said, strict=True):
-            counts[mark[place]] = counts.get(mark[place], 0) + 1
-            along.append(f"{words} ({mark[place]} {counts[mark[place]]})")
+        kinds = list(dict.fromkeys(mark[place] for mark in marks))
+        along = [say_tallied(Mark(shape, color), kinds, counts, writer) for color, shape in marks]
         turns.append((f"Count along by {word}.", ", ".join(along) + "."))
+        told = [f"{name} only once" if count == 1 else f"{name} {count}" for name, count in counts.items()]
+        turns.append((f"Count each {word}.", ", ".join(told) + "."))
         turns += [
             (f"How many are {name}?", str(counts[name])) for name in rng.sample(list(counts), min(3, len(counts)))
         ]

@@ -71,6 +71,7 @@ MORE_WORDINGS = {
         "How much larger are {one} together than {two}?", "Take {two} from {one} together. What is left?",
         "What do {one} together have more than {two}?", "How far are {one} together above {two}?",
         "What is {one} together minus {two}?", "Tell me by how much {one} in total exceed {two}.",
+        "Taken together, by how much do {one} exceed {two}?", "Together, how much more are {one} than {two}?",
     ),
     "table_best_product": (
         "What earned the most?", "Name the item with the most money.", "Which item made the most money?",

@@ -34,7 +34,8 @@ class Context:
     """What the text has said so far, and what is known about the question.
 
     `results` are the results of true sums, `listed` the length of the last list, `cell` the last cell, `noun` the
-    last kind of mark counted, `letter` the last option spoken of; `holds` tells which options are true.
+    last kind of mark counted, `letter` the last option spoken of, `told` the names that came up; `holds` tells which
+    options are true.
     """
 
     answer: str | None = None
@@ -46,6 +47,7 @@ class Context:
     noun: str = ""
     letter: str = ""
     column: str = ""
+    told: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,7 @@ _COUNT = rule(
     rf"up|down|of @))"
 )
 _COUNT_AFTER = rule(rf"({_KIND}|empty cells|empty) (?::|=|->|-|\() ({NUM})")
+_COUNTS_ALONE = rule(rf"(?:(?<=^ )|(?<=, ))({_KIND}) ({NUM})(?= ,| $)")
 _THERE_IS = rule(
     rf"there (?:is|are) (not |no |also |no longer )*(?:a|an|any|some) ({_KIND}|empty cell)(?! (?:at|in|above|"
     rf"below|left|right|to the))"
@@ -228,6 +229,8 @@ def read_grid_counts(sentence: Sentence, scene: ShapeGrid, context: Context) -> 
     sentence.rewrite(_THERE_IS, lambda m: _judge_some(m[2], bool(m[1]) and m[1] != "also ", scene))
     sentence.rewrite(_COUNT, lambda m: _judge_all(m, scene, context))
     sentence.rewrite(_COUNT_AFTER, lambda m: _judge_count(m[2], m[1], "", scene, context))
+    if not re.search(r" @[rc]?\d", sentence.line()):  # "red 3, blue 1" after a row or cell may be of it alone
+        sentence.rewrite(_COUNTS_ALONE, lambda m: _judge_count(m[2], m[1], "", scene, context))
 
 
 # -- cells and places --------------------------------------------------------------------------------------------

@@ -170,7 +170,8 @@ def column_of(column: str, facts: Facts) -> list[int]:
     return [facts.values[f"{row}/{column}"] for row in facts.rows]
 
 
-def _product(row: str, facts: Facts) -> int:
+def product_of(row: str, facts: Facts) -> int:
+    """Return the product of a row's numbers."""
     product = 1
     for value in row_of(row, facts):
         product *= value
@@ -209,7 +210,7 @@ def _judge_row_total(match: re.Match, facts: Facts) -> Found | None:
         return None
     exact = sum(row_of(row, facts))
     truth = (number(told) == exact) != negated(match[0])
-    if not truth and number(told) == _product(row, facts):
+    if not truth and number(told) == product_of(row, facts):
         return Found((Judged(True, f"the product for {row} is {show(number(told))}"),))
     return Found((Judged(truth, f"the numbers of {row} add up to {exact}"),))
 
@@ -219,7 +220,7 @@ def _judge_row_result(row: str, told: str, facts: Facts) -> Found | None:
     if row not in facts.rows:
         return None
     values = row_of(row, facts)
-    fits = number(told) in (_product(row, facts), sum(values), max(values) - min(values))
+    fits = number(told) in (product_of(row, facts), sum(values), max(values) - min(values))
     reason = f"the picture shows {', '.join(f'{c} {v}' for c, v in zip(facts.columns, values, strict=True))} for {row}"
     return Found((Judged(True if fits else None, reason),), f"@{row}")
 
@@ -227,7 +228,7 @@ def _judge_row_result(row: str, told: str, facts: Facts) -> Found | None:
 def _judge_product(row: str, told: str, facts: Facts) -> Found | None:
     if row not in facts.rows or facts.columns != ("price", "sold"):
         return None
-    exact = _product(row, facts)
+    exact = product_of(row, facts)
     return Found((Judged(number(told) == exact, f"price times sold is {exact} for {row}"),), f"@{row}")
 
 
@@ -249,7 +250,7 @@ def _judge_best(kind: str, best: str | None, words: str, row: str, told: str | N
         return Found((Judged(False, f"the table has no {row}"),))
     pick = max if kind == "max" else min
     money = bool(best) or bool(re.search(_MONEY, words))
-    products = {name: _product(name, facts) for name in facts.rows}
+    products = {name: product_of(name, facts) for name in facts.rows}
     exact = pick(products.values())
     fits = (not row or products[row] == exact) and (not told or number(told) == exact)
     about = " and ".join(name for name, value in products.items() if value == exact)

@@ -1,0 +1,80 @@
+"""Claims told along a list: on which side of a limit each one lies, how many so far, and which is the best so far."""
+
+import re
+
+from insightv_core.nano.scenes import LineChart, RouteMap, Table
+from insightv_core.nano.verifier.facts import Context, Facts
+from insightv_core.nano.verifier.tables import product_of
+from insightv_core.nano.verifier.text import NAME, NUM, Found, Judged, Sentence, number, rule
+from insightv_core.nano.verifier.values import judge_value
+
+_SIDE = rule(rf"({NAME}) ({NUM}) is (not )?above (?:({NAME}) )?({NUM})(?: \( ({NUM}) \))?")
+_SO_FAR = rule(rf"(?:the )?\^(max|min)( best)? so far (?:(?:is|:|in|=) )*({NAME}) (?:(?:with|at|by|is|=|:|,) )*({NUM})")
+
+
+def read_running(sentence: Sentence, facts: Facts, context: Context) -> None:
+    """Judge "fig 9 is above 6 (2)", "Tue 8 is not above Mon 9" and "best so far fig with 36"."""
+    if facts.main:
+        sentence.rewrite(_SIDE, lambda m: _judge_side(m, facts))
+    sentence.rewrite(_SO_FAR, lambda m: _judge_so_far(m, facts, context))
+    context.told |= _names(sentence.line())
+
+
+def _names(line: str) -> set[str]:
+    return {name[1:].partition("/")[0] for name in re.findall(NAME, line)}
+
+
+def _judge_side(match: re.Match, facts: Facts) -> Found | None:
+    """Judge both readings, the comparison, and the count beside it."""
+    name, value, denied, other, limit, count = match.groups()
+    claims = [judge_value(name[1:], "", value, facts)]
+    if other:
+        claims.append(judge_value(other[1:], "", limit, facts))
+    above = number(value) > number(limit)
+    claims.append(Judged(above != bool(denied), f"{value} is {'' if above else 'not '}above {limit}"))
+    if count:
+        claims.append(_judge_count(name[1:], other and other[1:], limit, count, facts))
+    return Found(tuple(claim for claim in claims if claim), f"{name} #")
+
+
+def _judge_count(name: str, before: str | None, limit: str, told: str, facts: Facts) -> Judged:
+    """Judge how many are above the limit, or above the point before each, up to a name."""
+    names = list(facts.main)
+    if name not in names:
+        return Judged(False, f"the picture has no {facts.show(name)}")
+    at = names.index(name)
+    if before is None:
+        come = sum(facts.values[each] > number(limit) for each in names[: at + 1])
+    elif isinstance(facts.scene, LineChart) and at and names[at - 1] == before:
+        come = sum(rise > 0 for each, rise in _rises(facts).items() if names.index(each) <= at)
+    else:
+        return Judged(None, "it is not said what is counted")
+    return Judged(come == number(told), f"{come} have come up to {facts.show(name)}")
+
+
+def _rises(facts: Facts) -> dict[str, int]:
+    """Return by how much the line rises up to each point."""
+    names = facts.main
+    return {name: facts.values[name] - facts.values[one] for one, name in zip(names, names[1:], strict=False)}
+
+
+def _judge_so_far(found: re.Match, facts: Facts, context: Context) -> Found:
+    """Judge that a name has that number, and that none told before it in the step has a better one."""
+    kind, best, name, told = found[1], found[2], found[3][1:], number(found[4])
+    values = _compared(facts)
+    if name not in values:
+        return Found((Judged(False if values else None, f"{facts.show(name)} is not among what is compared"),))
+    smallest = kind == "min" or (bool(best) and isinstance(facts.scene, RouteMap))
+    before = (context.told | _names(found.string[: found.start()])) & values.keys()
+    first = (min if smallest else max)([name, *sorted(before)], key=lambda each: values[each])
+    holds = told == values[name] == values[first]
+    return Found((Judged(holds, f"{facts.show(first)} has {values[first]}"),))
+
+
+def _compared(facts: Facts) -> dict[str, int]:
+    """Return what the best of is sought: rises of a line, products of a table's rows, else the values themselves."""
+    if isinstance(facts.scene, LineChart):
+        return _rises(facts)
+    if isinstance(facts.scene, Table):
+        return {row: product_of(row, facts) for row in facts.rows}
+    return {name: facts.values[name] for name in facts.main}
