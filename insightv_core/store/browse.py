@@ -224,8 +224,10 @@ def list_questions(store: Store, filter: PathFilter, *, after: str | None = None
 def _question_values(store: Store, filter: PathFilter, place: int | None, expression: str | None) -> Iterator[int]:
     many = expression is not None and many_hits(store, expression)
     found = _found_questions(filter, expression) if expression is not None and not many else None
+    # A question with a path of that score or more has it as its best, or a better one; others need no look.
+    scores = (score_range(filter)[0], ANY_SCORE[1])
     values = chain.from_iterable(
-        _question_span(store, filter, span, found) for span in spans_of(filter.sort, "position", ANY_SCORE, place)
+        _question_span(store, filter, span, found) for span in spans_of(filter.sort, "position", scores, place)
     )
     if expression is None or not many:
         return values

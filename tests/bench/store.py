@@ -7,7 +7,8 @@ which others disturb less.
 * insert: `Store.add_paths`, a thousand paths at a time, all indexes in place; naive commits every row.
 * page: `list_paths` with filters of one to four facets, score bounds and every sort, from marks all over the store;
   question page: the same of `list_questions`. The naive page of all paths, best first, takes an OFFSET.
-* search: pages that match frequent and rare words, prefixes and pairs, alone and with filters.
+* search: pages that match frequent and rare words, prefixes and pairs, alone and with filters, in a store of its own
+  whose steps are all searchable.
 """
 
 import argparse
@@ -36,7 +37,8 @@ from insightv_core.store.browse import (  # noqa: E402
     search_paths,
 )
 from insightv_core.store.counts import facet_counts, funnel, score_histogram  # noqa: E402
-from insightv_core.store.filters import SORTS  # noqa: E402
+from insightv_core.store.filters import SORTS, score_range  # noqa: E402
+from insightv_core.store.schema import SCORE_SPAN  # noqa: E402
 
 STEPS, PATHS_A_QUESTION, RUNS, JUDGED_RUNS, BATCH = 5, 10, 10, 7, 1000
 FAMILIES, SOURCES, WORDS, TEXTS = 24, 3, 3000, 4000
@@ -156,8 +158,10 @@ def draw_mark(store: Store, filter: PathFilter, age: str, draw: random.Random) -
         return None
     table, column = ("paths", "key") if age == "key" else ("questions", "position")
     row = draw.randint(1, store.value(f"SELECT max({column}) FROM {table}"))
-    value = "place" if filter.sort in ("score", "lowest") else column
-    return f"{filter.sort}-{store.value(f'SELECT {value} FROM {table} WHERE {column} = ?', [row])}"
+    if filter.sort in ("newest", "oldest"):
+        return f"{filter.sort}-{row}"
+    low, high = score_range(filter)
+    return f"{filter.sort}-{draw.randint(low, high if age == 'key' else 100) * SCORE_SPAN + row}"
 
 
 def times(calls: Iterator[Callable[[], object]], *, warm: int, number: int) -> list[tuple[float, object]]:
@@ -211,16 +215,13 @@ def measure_pages(store: Store, number: int, draw: random.Random) -> dict:
     return found | {"facet_combinations": store.value("SELECT count(*) FROM facets WHERE paths > 0")}
 
 
-def measure_search(store: Store, steps: int, number: int, draw: random.Random) -> dict:
-    """Make steps searchable and return how fast that and searching is."""
+def measure_search(store: Store, number: int, draw: random.Random) -> dict:
+    """Make all steps searchable and return how fast that and searching is."""
     clock, done = Clock(), 0
     with clock:
-        while done < steps and (more := index_new_steps(store, min(10_000, steps - done))):
+        while more := index_new_steps(store, 10_000):
             done += more
-    # Let the pages below search what is there, instead of indexing the rest meanwhile.
-    last = store.value("SELECT last_step FROM search_state")
-    store.db.conn.execute("UPDATE search_state SET last_step = (SELECT max(key) FROM steps)")
-    contents = store.column("SELECT content FROM steps WHERE key <= ? AND turn = 0 LIMIT 1000", [last])
+    contents = store.column("SELECT content FROM steps WHERE turn = 0 LIMIT 1000")
     families = [family for family, _ in facet_counts(store, PathFilter())["family"]]
 
     def queries(listing) -> Iterator[Callable]:
@@ -248,7 +249,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--paths", type=int, default=100_000, help="paths of 5 steps each (%(default)s)")
     parser.add_argument("--pages", type=int, default=1000, help="pages to measure (%(default)s)")
-    parser.add_argument("--search-steps", type=int, default=200_000, help="steps to make searchable (%(default)s)")
+    parser.add_argument("--search-paths", type=int, default=40_000, help="paths of the store searched (%(default)s)")
     parser.add_argument("--folder", type=FilePath, help="where to make the temporary folder; 6 GB for a million paths")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
@@ -261,7 +262,10 @@ def main() -> None:
         store.db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         figures["file_mb"] = store.file.stat().st_size / 1e6
         figures |= measure_pages(store, options.pages, draw)
-        figures |= measure_search(store, options.search_steps, options.pages // 5, draw)
+    with tempfile.TemporaryDirectory(dir=options.folder) as name, open_store(f"{name}/bench.db", create=True) as store:
+        fill(store, options.search_paths, draw)
+        judge(store, draw)
+        figures |= measure_search(store, options.pages // 5, draw)
     figures = {
         name: float(f"{figure:.4g}") if isinstance(figure, float) else figure for name, figure in figures.items()
     }
