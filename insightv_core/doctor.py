@@ -83,8 +83,11 @@ def check_device() -> Finding:
         where = f"{torch.cuda.device_count()} GPU, the first {torch.cuda.get_device_name(0)} with {memory:.0f} GiB"
         return Finding(GOOD, "device", f"{where}; large models in {_dtype(choose_dtype(SMALL_MODEL, 'cuda'))}")
     dtype = _dtype(choose_dtype(SMALL_MODEL, "cpu"))
-    found = f"CPU with {torch.get_num_threads()} threads; large models in {dtype}"
+    threads = torch.get_num_threads()
+    found = f"CPU with {threads} thread{'s' * (threads != 1)}; large models in {dtype}"
     advice = "nano needs no more; for a 7B install a CUDA build of torch, or use a server with --model http://..."
+    if threads > 1:  # two processes that fight for the cores were measured to take six times as long as with half each
+        advice += f"; before you run two commands at once, set OMP_NUM_THREADS={threads // 2} for each"
     return Finding(NOTE, "device", found, advice)
 
 

@@ -36,6 +36,16 @@ def test_a_project_is_counted_and_a_damaged_one_named(tmp_path, capsys):
     assert status == 1 and found["project"]["state"] == "mend" and "--project" in found["project"]["found"]
 
 
+@pytest.mark.parametrize(("threads", "hint"), [(8, "OMP_NUM_THREADS=4 for each"), (1, "")])
+def test_two_commands_at_once_are_told_to_share_the_cores(monkeypatch, threads, hint):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    found = doctor.check_device()
+    assert f"{threads} thread" in found.found and hint in found.advice and ("OMP" in found.advice) == bool(hint)
+
+
 def test_packages_that_are_missing_or_of_another_version_are_named(tmp_path, monkeypatch, capsys):
     pins = tmp_path / "requirements.txt"
     pins.write_text("# a comment\npytest==0.0.1  # tests\nno-such-package-anywhere==1.2  # nothing\n")
