@@ -182,6 +182,8 @@ def go(way, patch):
     patch.setattr(orders, "AHEAD", ahead)
     patch.setattr(browse, "FEW_PATHS", few)
     patch.setattr(search, "MANY_HITS", many)
+    patch.setattr(browse, "LOOKED_AT", min(ahead, 40))
+    patch.setattr(browse, "LOOKED_AT_ONCE", min(ahead, 8))
 
 
 # -- pages and counts --------------------------------------------------------------------------------------------------

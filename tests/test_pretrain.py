@@ -114,6 +114,15 @@ def read_log(settings):
 # ---- data
 
 
+@pytest.mark.parametrize(("said", "used"), [("1", []), ("", [training.count_cores()])])
+def test_the_cores_are_shared_as_the_user_says(monkeypatch, said, used):
+    taken = []
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+    training._use_cores()
+    assert taken == used
+
+
 def test_rows_equal_the_chat_template(tokenizer):
     talks = [talk for index in range(3) for talk in make_scene("base", 0, index, 0).conversations]
     rows = steps.encode_conversations(tokenizer, [talks])

@@ -4,8 +4,9 @@ No listing scans: a page is read from the mark where the one before ended, along
 (see `schema`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from typing import Generic, TypeVar
 
@@ -39,12 +40,14 @@ from insightv_core.store.project import Store
 from insightv_core.store.schema import SCORE_SPAN, STEP_SPAN
 from insightv_core.store.search import (
     MANY_HITS,
+    begins_words,
     catch_up,
     found_paths,
     index_new_steps,
     many_hits,
     match_expression,
-    path_matches,
+    matching_paths,
+    matching_questions,
     prepare_search,
     unsearchable_paths,
 )
@@ -57,6 +60,8 @@ __all__ = [
 
 FEW_PATHS = 10_000
 LARGEST_PAGE = 1000
+LOOKED_AT_ONCE = 32  # rows, for what many of them hold
+LOOKED_AT, RARE = 128, 16  # rows, until the beginning of a word counts as rare where fewer than one in so many hold it
 BY_FACETS = "paths INDEXED BY paths_by_facets_place_position"
 IN_ORDER = {"place": "paths INDEXED BY paths_by_place_facets", "key": BY_KEY}
 Row = TypeVar("Row")
@@ -143,14 +148,42 @@ def list_paths(store: Store, filter: PathFilter, *, after: str | None = None, li
 def _path_values(store: Store, filter: PathFilter, place: int | None, expression: str | None) -> Iterator[int]:
     """Yield the values of the paths in the filter's order: their places, or their keys."""
     scores = score_range(filter)
-    many = expression is not None and many_hits(store, expression)
-    found = found_paths(expression) if expression is not None and not many else None
-    values = chain.from_iterable(
-        _span_values(store, filter, span, found) for span in spans_of(filter.sort, "key", scores, place)
-    )
-    if expression is None or not many:
-        return values
-    return (value for value in values if path_matches(store, expression, value % SCORE_SPAN))
+
+    def values(place: int | None, found: Condition | None) -> Iterator[int]:
+        spans = spans_of(filter.sort, "key", scores, place)
+        return chain.from_iterable(_span_values(store, filter, span, found) for span in spans)
+
+    if expression is None:
+        return values(place, None)
+    matching = partial(matching_paths, store, expression)
+    return _found_values(store, expression, values, place, found_paths(expression), matching)
+
+
+def _found_values(
+    store: Store,
+    expression: str,
+    values: Callable[[int | None, Condition | None], Iterator[int]],
+    place: int | None,
+    found: Condition,
+    matching: Callable[[list[int]], set[int]],
+) -> Iterator[int]:
+    """Yield those values after a place that hold what is looked for, by whichever way is quick.
+
+    Rows are looked at in their order where what is looked for is frequent: most pages are full soon. Else what the
+    search index finds is sorted. How frequent the beginning of a word is takes long to count, so it is tried.
+    """
+    begins = begins_words(expression)
+    if not begins and not many_hits(store, expression):
+        yield from values(place, found)
+        return
+    rows, looked, held = values(place, None), 0, 0
+    while chunk := list(islice(rows, LOOKED_AT_ONCE)):
+        keys = matching([value % SCORE_SPAN for value in chunk])
+        yield from (value for value in chunk if value % SCORE_SPAN in keys)
+        looked, held = looked + len(chunk), held + len(keys)
+        if begins and looked >= LOOKED_AT and held < looked / RARE:
+            yield from values(chunk[-1], found)
+            return
 
 
 def _span_values(store: Store, filter: PathFilter, span: Span, found: Condition | None) -> Iterator[int]:
@@ -222,16 +255,17 @@ def list_questions(store: Store, filter: PathFilter, *, after: str | None = None
 
 
 def _question_values(store: Store, filter: PathFilter, place: int | None, expression: str | None) -> Iterator[int]:
-    many = expression is not None and many_hits(store, expression)
-    found = _found_questions(filter, expression) if expression is not None and not many else None
     # A question with a path of that score or more has it as its best, or a better one; others need no look.
     scores = (score_range(filter)[0], ANY_SCORE[1])
-    values = chain.from_iterable(
-        _question_span(store, filter, span, found) for span in spans_of(filter.sort, "position", scores, place)
-    )
-    if expression is None or not many:
-        return values
-    return (value for value in values if _question_matches(store, filter, expression, value % SCORE_SPAN))
+
+    def values(place: int | None, found: Condition | None) -> Iterator[int]:
+        spans = spans_of(filter.sort, "position", scores, place)
+        return chain.from_iterable(_question_span(store, filter, span, found) for span in spans)
+
+    if expression is None:
+        return values(place, None)
+    matching = partial(_matching_questions, store, filter, expression)
+    return _found_values(store, expression, values, place, _found_questions(filter, expression), matching)
 
 
 def _question_span(store: Store, filter: PathFilter, span: Span, found: Condition | None) -> Iterator[int]:
@@ -328,18 +362,33 @@ def _found_questions(filter: PathFilter, expression: str) -> Condition:
     )
 
 
+def _matching_questions(store: Store, filter: PathFilter, expression: str, positions: list[int]) -> set[int]:
+    """Return which of some questions, or which of their paths that the filter lets through, hold what is looked for."""
+    if not begins_words(expression):
+        return {position for position in positions if _question_matches(store, filter, expression, position)}
+    found = matching_questions(store, expression, positions)
+    left = [position for position in positions if position not in found]
+    if not left:
+        return found
+    every = in_facets(filter) & in_scores(filter)
+    paths = store.tuples(
+        f"SELECT key, position FROM {BY_QUESTION} WHERE question IN "
+        f"(SELECT id FROM questions WHERE position IN ({','.join('?' * len(left))})) AND {every.sql}",
+        (*left, *every.parameters),
+    )
+    holding = matching_paths(store, expression, [key for key, _ in paths])
+    return found | {position for key, position in paths if key in holding}
+
+
 def _question_matches(store: Store, filter: PathFilter, expression: str, position: int) -> bool:
-    """Tell whether a question, or a step of one of its paths that the filter lets through, holds what is looked for."""
-    if store.value(
-        "SELECT 1 FROM questions_search WHERE questions_search MATCH ? AND rowid = ?", (expression, position)
-    ):
+    if matching_questions(store, expression, [position]):
         return True
     every = in_facets(filter) & in_scores(filter)
     keys = store.column(
         f"SELECT key FROM {BY_QUESTION} WHERE question = (SELECT id FROM questions WHERE position = ?) AND {every.sql}",
         (position, *every.parameters),
     )
-    return any(path_matches(store, expression, key) for key in keys)
+    return any(matching_paths(store, expression, [key]) for key in keys)
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Full-text search over steps and questions: text as people type it, and filling the index behind the writers."""
 
 import contextlib
+from collections.abc import Sequence
 
 from insightv_core.errors import UserError
 from insightv_core.store import project
@@ -94,9 +95,46 @@ def found_paths(expression: str, newest: int | None = None) -> Condition:
     return Condition(f"paths.key IN (SELECT rowid / {STEP_SPAN} FROM ({newest_steps}))", (expression, newest))
 
 
-def path_matches(store: Store, expression: str, key: int) -> bool:
-    """Tell whether a step of a path holds what is looked for."""
-    return store.value(
-        "SELECT 1 FROM steps_search WHERE steps_search MATCH ? AND rowid >= ? AND rowid < ? LIMIT 1",
-        (expression, key * STEP_SPAN, (key + 1) * STEP_SPAN),
-    ) is not None  # fmt: skip
+def begins_words(expression: str) -> bool:
+    """Tell whether an expression looks for the beginning of a word."""
+    return expression.endswith("*")
+
+
+def matching_paths(store: Store, expression: str, keys: Sequence[int]) -> set[int]:
+    """Return which of some paths have a searchable step that holds what is looked for."""
+    if begins_words(expression):
+        rows = (
+            f"SELECT key, summary, content FROM steps WHERE path IN ({_marks(keys)}) AND number IS NOT NULL "
+            "AND key <= (SELECT last_step FROM search_state)"
+        )
+        return {step // STEP_SPAN for step in _matching_rows(store, expression, rows, keys)}
+    in_path = "SELECT 1 FROM steps_search WHERE steps_search MATCH ? AND rowid >= ? AND rowid < ? LIMIT 1"
+    return {key for key in keys if store.value(in_path, (expression, key * STEP_SPAN, (key + 1) * STEP_SPAN))}
+
+
+def matching_questions(store: Store, expression: str, positions: Sequence[int]) -> set[int]:
+    """Return which of some questions hold what is looked for in their own text."""
+    if begins_words(expression):
+        rows = f"SELECT position, '', text FROM questions WHERE position IN ({_marks(positions)})"
+        return _matching_rows(store, expression, rows, positions)
+    here = "SELECT 1 FROM questions_search WHERE questions_search MATCH ? AND rowid = ?"
+    return {position for position in positions if store.value(here, (expression, position))}
+
+
+def _matching_rows(store: Store, expression: str, rows: str, parameters: Sequence[int]) -> set[int]:
+    """Return the keys of the texts that fit, from an index of them alone.
+
+    In the index of everything, each look for the beginning of a word merges the lists of all words that begin so: with
+    200,000 steps 9 ms for three letters and 170 ms for one, where a path of a page takes 0.1 ms here.
+    """
+    write = store.db.conn.execute
+    write("CREATE VIRTUAL TABLE IF NOT EXISTS temp.looked_at USING fts5(summary, content, content='')")
+    try:
+        write(f"INSERT INTO temp.looked_at (rowid, summary, content) {rows}", parameters)
+        return set(store.column("SELECT rowid FROM temp.looked_at WHERE looked_at MATCH ?", (expression,)))
+    finally:
+        write("INSERT INTO temp.looked_at (looked_at) VALUES ('delete-all')")
+
+
+def _marks(values: Sequence[int]) -> str:
+    return ",".join("?" * len(values))

@@ -254,8 +254,8 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
     saved = _load_checkpoint(out / "checkpoint.pt", settings)
     resolved = resolve_settings(settings)
     torch.set_float32_matmul_precision("high")
-    if resolved.device == "cpu":  # torch alone may take one thread of a core for both
-        torch.set_num_threads(count_cores())
+    if resolved.device == "cpu":
+        _use_cores()
     out.mkdir(parents=True, exist_ok=True)
     training, processor = _start_training(resolved, out)
     if saved is not None:
@@ -265,6 +265,14 @@ def pretrain(settings: PretrainSettings) -> PretrainResult:
         return PretrainResult(training.step, loss, None)
     nano.save_model(out / "model", training.final_model(), processor)
     return PretrainResult(training.step, loss, out / "model")
+
+
+def _use_cores() -> None:
+    """Let torch use every core, unless OMP_NUM_THREADS says how many: by itself it may take one thread of two."""
+    import torch
+
+    if not os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(count_cores())
 
 
 def _load_checkpoint(path: Path, settings: PretrainSettings) -> dict | None:
