@@ -69,7 +69,10 @@ def answer(told: str, question: str) -> str:
         choose, texts = (min if best[1] == "shortest" else max), []
         for count, name in enumerate(names, 1):
             so_far = choose(names[:count], key=values.get)
-            texts.append(f"{name} {values[name]}, {best[1]} so far {so_far} with {values[so_far]}.")
+            kept = choose(names[: count - 1], key=values.get, default=None)
+            sign = f"{'not ' * (kept == so_far)}{'less' if best[1] == 'shortest' else 'more'} than"
+            than = f" {sign} {values[kept]}," if kept else ""
+            texts.append(f"{name} {values[name]},{than} {best[1]} so far {so_far} with {values[so_far]}.")
         return " ".join(texts)
     if question.startswith("What are"):
         one, two = (values[name] for name in asked)

@@ -102,7 +102,7 @@ class Writer:
     def best_along(
         self, told: Iterable[tuple[str, Named | None]], word: str, best: Named | None = None
     ) -> tuple[str, Named | None]:
-        """Say item after item which named number is the best so far: "fig: 6 x 6 = 36, best so far fig with 36."
+        """Say item after item which is the best so far: "fig: 6 x 6 = 36, more than 9, best so far fig with 36."
 
         An item without a named number is told alone. `word` says what is sought: "shortest" the smallest number, any
         other word the largest; the search goes on from `best`. A name that is looked up at the end, by its number in a
@@ -110,19 +110,21 @@ class Writer:
         """
         texts = []
         for text, new in told:
-            if new is not None:
-                best = new if best is None else self._better(best, new, word)
-                text += f", {word} so far {best[0]} with {best[1]}"
-            texts.append(text + ".")
+            if new is not None and best is not None:
+                compared, better = self._compare(new[1], best[1], word)
+                text, best = f"{text}, {compared}", new if better else best
+            elif new is not None:
+                best = new
+            texts.append(f"{text}, {word} so far {best[0]} with {best[1]}." if new and best else f"{text}.")
         return " ".join(texts), best
 
-    def _better(self, best: Named, new: Named, word: str) -> Named:
-        """Return the better of two, the first where they are alike, or the worse when the writer slips."""
-        if new[1] == best[1]:
-            return best
-        better = new[1] < best[1] if word == "shortest" else new[1] > best[1]
-        kept, other = (new, best) if better else (best, new)
-        return kept if self.pick(kept[0], [other[0]]) == kept[0] else other
+    def _compare(self, new: int, best: int, word: str) -> tuple[str, bool]:
+        """Say whether a number is better than the best so far: the text, and what it comes to."""
+        sign = "less" if word == "shortest" else "more"
+        better = new < best if word == "shortest" else new > best
+        others = [] if new == best else ["not " if better else ""]
+        said = self.pick("" if better else "not ", others)
+        return f"{said}{sign} than {best}", not said
 
     def pick(self, best: str, others: Sequence[str]) -> str:
         """Return the best candidate, or another when the writer slips."""

@@ -11,11 +11,14 @@ from insightv_core.nano.verifier.values import judge_value
 _SIDE = rule(rf"({NAME}) ({NUM}) is (not )?above (?:({NAME}) )?({NUM})(?: \( ({NUM}) \))?")
 _SO_FAR = rule(rf"(?:the )?\^(max|min)( best)? so far (?:(?:is|:|in|=) )*({NAME}) (?:(?:with|at|by|is|=|:|,) )*({NUM})")
 
+_THAN = rule(rf", (not )?(more|less) than ({NUM})(?= ,| $)")
+
 
 def read_running(sentence: Sentence, facts: Facts, context: Context) -> None:
-    """Judge "fig 9 is above 6 (2)", "Tue 8 is not above Mon 9" and "best so far fig with 36"."""
+    """Judge "fig 9 is above 6 (2)", "Tue 8 is not above Mon 9" and "36, more than 9, best so far fig with 36"."""
     if facts.main:
         sentence.rewrite(_SIDE, lambda m: _judge_side(m, facts))
+    sentence.rewrite(_THAN, lambda m: _judge_than(m, facts))
     sentence.rewrite(_SO_FAR, lambda m: _judge_so_far(m, facts, context))
     context.told |= _names(sentence.line())
 
@@ -56,6 +59,19 @@ def _rises(facts: Facts) -> dict[str, int]:
     """Return by how much the line rises up to each point."""
     names = facts.main
     return {name: facts.values[name] - facts.values[one] for one, name in zip(names, names[1:], strict=False)}
+
+
+def _judge_than(found: re.Match, facts: Facts) -> Found | None:
+    """Judge that the number before is more, or less, than one that the picture gives something."""
+    told = re.search(rf"({NUM}) $", found.string[: found.start()])
+    values = _compared(facts).values()
+    if told is None or not values:
+        return None
+    one, two = number(told[1]), number(found[3])
+    if two not in values:
+        return Found((Judged(False, f"nothing has {found[3]}"),), ",")
+    holds = one > two if found[2] == "more" else one < two
+    return Found((Judged(holds != bool(found[1]), f"{told[1]} is {'' if holds else 'not '}{found[2]}"),), ",")
 
 
 def _judge_so_far(found: re.Match, facts: Facts, context: Context) -> Found:
