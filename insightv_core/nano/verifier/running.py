@@ -10,7 +10,6 @@ from insightv_core.nano.verifier.values import judge_value
 
 _SIDE = rule(rf"({NAME}) ({NUM}) is (not )?above (?:({NAME}) )?({NUM})(?: \( ({NUM}) \))?")
 _SO_FAR = rule(rf"(?:the )?\^(max|min)( best)? so far (?:(?:is|:|in|=) )*({NAME}) (?:(?:with|at|by|is|=|:|,) )*({NUM})")
-
 _THAN = rule(rf", (not )?(more|less) than ({NUM})(?= ,| $)")
 
 
@@ -62,13 +61,13 @@ def _rises(facts: Facts) -> dict[str, int]:
 
 
 def _judge_than(found: re.Match, facts: Facts) -> Found | None:
-    """Judge that the number before is more, or less, than one that the picture gives something."""
+    """Judge that the number before is more, or less; before "so far" it is compared with one that something has."""
     told = re.search(rf"({NUM}) $", found.string[: found.start()])
     values = _compared(facts).values()
     if told is None or not values:
         return None
     one, two = number(told[1]), number(found[3])
-    if two not in values:
+    if two not in values and " so far " in found.string:
         return Found((Judged(False, f"nothing has {found[3]}"),), ",")
     holds = one > two if found[2] == "more" else one < two
     return Found((Judged(holds != bool(found[1]), f"{told[1]} is {'' if holds else 'not '}{found[2]}"),), ",")
