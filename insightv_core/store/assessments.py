@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from insightv_core.records import Assessment, JudgeCall, Path
-from insightv_core.store.project import Store
+from insightv_core.store.project import Store, marks_for
 
 # Runs by rules alone have no model.
 _NEWEST = "ORDER BY runs.model IS NULL, assessments.key DESC LIMIT 1"
@@ -107,7 +107,7 @@ def _load(store: Store, condition: str, parameters: Sequence) -> list[Assessment
         verdicts: dict[int, list[str]] = {row["key"]: [] for row in rows}
         for start in range(0, len(rows), 500):
             keys = [row["key"] for row in rows[start : start + 500]]
-            marks = ",".join("?" * len(keys))
+            marks = marks_for(keys)
             for step in store.rows(
                 f"SELECT assessment, verdict FROM step_assessments WHERE assessment IN ({marks}) "
                 "ORDER BY assessment, number",

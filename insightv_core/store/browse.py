@@ -36,7 +36,7 @@ from insightv_core.store.filters import (
     wanted_facets,
 )
 from insightv_core.store.orders import Span, look_ahead, merge, spans_of, stream
-from insightv_core.store.project import Store
+from insightv_core.store.project import Store, marks_for
 from insightv_core.store.schema import SCORE_SPAN, STEP_SPAN
 from insightv_core.store.search import (
     MANY_HITS,
@@ -217,7 +217,7 @@ def _path_rows(store: Store, keys: Sequence[int]) -> list[PathRow]:
     """Return the rows of paths in the order of their keys."""
     if not keys:
         return []
-    marks = ",".join("?" * len(keys))
+    marks = marks_for(keys)
     titles: dict[int, list[str]] = {key: [] for key in keys}
     for key, title in store.tuples(
         f"SELECT path, summary FROM steps WHERE path IN ({marks}) AND number IS NOT NULL AND summary IS NOT NULL "
@@ -302,7 +302,7 @@ def _question_rows(store: Store, positions: Sequence[int]) -> list[QuestionRow]:
     """Return the rows of questions in the order of their positions."""
     if not positions:
         return []
-    marks = ",".join("?" * len(positions))
+    marks = marks_for(positions)
     rows = store.tuples(
         f"SELECT position, id, text, answer, image, family, source, level FROM questions WHERE position IN ({marks})",
         positions,
@@ -370,25 +370,25 @@ def _matching_questions(store: Store, filter: PathFilter, expression: str, posit
     left = [position for position in positions if position not in found]
     if not left:
         return found
-    every = in_facets(filter) & in_scores(filter)
-    paths = store.tuples(
-        f"SELECT key, position FROM {BY_QUESTION} WHERE question IN "
-        f"(SELECT id FROM questions WHERE position IN ({','.join('?' * len(left))})) AND {every.sql}",
-        (*left, *every.parameters),
-    )
+    paths = _paths_of(store, filter, left)
     holding = matching_paths(store, expression, [key for key, _ in paths])
     return found | {position for key, position in paths if key in holding}
+
+
+def _paths_of(store: Store, filter: PathFilter, positions: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the keys of the paths of some questions that the filter lets through, with the questions' positions."""
+    every = in_facets(filter) & in_scores(filter)
+    return store.tuples(
+        f"SELECT key, position FROM {BY_QUESTION} WHERE question IN "
+        f"(SELECT id FROM questions WHERE position IN ({marks_for(positions)})) AND {every.sql}",
+        (*positions, *every.parameters),
+    )
 
 
 def _question_matches(store: Store, filter: PathFilter, expression: str, position: int) -> bool:
     if matching_questions(store, expression, [position]):
         return True
-    every = in_facets(filter) & in_scores(filter)
-    keys = store.column(
-        f"SELECT key FROM {BY_QUESTION} WHERE question = (SELECT id FROM questions WHERE position = ?) AND {every.sql}",
-        (position, *every.parameters),
-    )
-    return any(matching_paths(store, expression, [key]) for key in keys)
+    return any(matching_paths(store, expression, [key]) for key, _ in _paths_of(store, filter, [position]))
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------

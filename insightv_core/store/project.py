@@ -323,7 +323,7 @@ class Store:
         turns: dict[int, list[StepRecord]] = {row["key"]: [] for row in rows}
         for chunk in range(0, len(rows), 500):
             keys = [row["key"] for row in rows[chunk : chunk + 500]]
-            marks = ",".join("?" * len(keys))
+            marks = marks_for(keys)
             for step in self.rows(f"SELECT * FROM steps WHERE path IN ({marks}) ORDER BY path, turn", keys):
                 turns[step["path"]].append(read_turn(step))
         return [read_path(row, turns[row["key"]]) for row in rows]
@@ -336,6 +336,11 @@ def _step_rows(turns: Sequence[StepRecord]) -> Iterator[tuple]:
         shown = (step.summary, step.content, step.action) if step else (None, None, None)
         number += turn.accepted
         yield storable(number if turn.accepted else None, *shown, turn.raw, turn.tokens, turn.logprob, turn.seconds)
+
+
+def marks_for(values: Sequence) -> str:
+    """Return the question marks that stand for so many parameters: "?,?,?"."""
+    return ",".join("?" * len(values))
 
 
 def storable(*values) -> tuple:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from insightv_core.errors import UserError
 from insightv_core.store import project
 from insightv_core.store.filters import Condition, PathFilter
-from insightv_core.store.project import Store
+from insightv_core.store.project import Store, marks_for
 from insightv_core.store.schema import STEP_SPAN
 
 CATCH_UP = 1000
@@ -104,7 +104,7 @@ def matching_paths(store: Store, expression: str, keys: Sequence[int]) -> set[in
     """Return which of some paths have a searchable step that holds what is looked for."""
     if begins_words(expression):
         rows = (
-            f"SELECT key, summary, content FROM steps WHERE path IN ({_marks(keys)}) AND number IS NOT NULL "
+            f"SELECT key, summary, content FROM steps WHERE path IN ({marks_for(keys)}) AND number IS NOT NULL "
             "AND key <= (SELECT last_step FROM search_state)"
         )
         return {step // STEP_SPAN for step in _matching_rows(store, expression, rows, keys)}
@@ -115,7 +115,7 @@ def matching_paths(store: Store, expression: str, keys: Sequence[int]) -> set[in
 def matching_questions(store: Store, expression: str, positions: Sequence[int]) -> set[int]:
     """Return which of some questions hold what is looked for in their own text."""
     if begins_words(expression):
-        rows = f"SELECT position, '', text FROM questions WHERE position IN ({_marks(positions)})"
+        rows = f"SELECT position, '', text FROM questions WHERE position IN ({marks_for(positions)})"
         return _matching_rows(store, expression, rows, positions)
     here = "SELECT 1 FROM questions_search WHERE questions_search MATCH ? AND rowid = ?"
     return {position for position in positions if store.value(here, (expression, position))}
@@ -134,7 +134,3 @@ def _matching_rows(store: Store, expression: str, rows: str, parameters: Sequenc
         return set(store.column("SELECT rowid FROM temp.looked_at WHERE looked_at MATCH ?", (expression,)))
     finally:
         write("INSERT INTO temp.looked_at (looked_at) VALUES ('delete-all')")
-
-
-def _marks(values: Sequence[int]) -> str:
-    return ",".join("?" * len(values))

@@ -78,6 +78,11 @@ def tally(scene: ShapeGrid, features: list[str], writer: Writer) -> dict[str, in
     return counts
 
 
+def say_counts(counts: dict[str, int]) -> str:
+    """Return "red 4, blue only once."."""
+    return ", ".join(f"{name} only once" if count == 1 else f"{name} {count}" for name, count in counts.items()) + "."
+
+
 # -- grid_difference ---------------------------------------------------------------------------------------------
 
 
@@ -151,8 +156,7 @@ def ask_grid_once(scene: ShapeGrid, rng: Random) -> dict | None:
 def write_grid_once(scene: ShapeGrid, asked: dict, writer: Writer) -> str:
     names = list(dict.fromkeys(getattr(mark, asked["feature"]) for mark in marks_of(scene)))
     counted = tally(scene, names, writer)
-    told = [f"{name} only once" if counted[name] == 1 else f"{name} {counted[name]}" for name in names]
-    writer.step(("Count each kind", "Count them all"), ", ".join(told) + ".")
+    writer.step(("Count each kind", "Count them all"), say_counts(counted))
     once = [name for name in names if counted[name] == 1] or names
     answer = writer.pick(once[0], [name for name in names if name not in once])
     said = (

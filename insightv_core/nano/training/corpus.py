@@ -202,11 +202,16 @@ def converse_direct(kind: str, example: Example, rng: Random, described: str | N
         example = another_question(example, rng, PERCEPTION if kind == "perception" else REASONING)
         if example.question not in known:
             known.add(example.question)
-            messages += [prompts.user(f"{example.question}\n{prompts.DIRECT}"), prompts.assistant(example.answer)]
+            messages += another_turn(example.question, example.answer)
     if kind == "perception" and isinstance(example.scene, ShapeGrid):
         for question, place in ask_places(example.scene, rng):
-            messages += [prompts.user(f"{question}\n{prompts.DIRECT}"), prompts.assistant(place)]
+            messages += another_turn(question, place)
     return Conversation(kind, tuple(messages))
+
+
+def another_turn(question: str, answer: str) -> list[dict]:
+    """Return a direct question and its answer without the picture and the system prompt, which stand before."""
+    return [prompts.user(f"{question}\n{prompts.DIRECT}"), prompts.assistant(answer)]
 
 
 def ask_places(scene: ShapeGrid, rng: Random) -> list[tuple[str, str]]:
@@ -256,10 +261,10 @@ def converse_arithmetic(rng: Random) -> Conversation:
     """Write up to six bare sums, differences, products or comparisons in a row."""
     question, answer = draw_sum(rng)
     system = prompts.ask(question, prompts.DIRECT)[0]
-    messages = [system, prompts.user(f"{question}\n{prompts.DIRECT}"), prompts.assistant(answer)]
+    messages = [system, *another_turn(question, answer)]
     for _ in range(rng.randint(0, 5)):
         question, answer = draw_sum(rng)
-        messages += [prompts.user(f"{question}\n{prompts.DIRECT}"), prompts.assistant(answer)]
+        messages += another_turn(question, answer)
     return Conversation("arithmetic", tuple(messages))
 
 

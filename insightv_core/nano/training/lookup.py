@@ -8,7 +8,7 @@ for fig" where melon had 36. Here every word of an answer is such a look-up.
 from random import Random
 
 from insightv_core import prompts
-from insightv_core.nano.questions.grids import say_tallied
+from insightv_core.nano.questions.grids import say_counts, say_tallied
 from insightv_core.nano.questions.writer import Named, Writer, side
 from insightv_core.nano.scenes import COLORS, DAYS, FRUITS, GOODS, MONTHS, NAMES, PLACES, SHAPES, Mark
 
@@ -86,8 +86,7 @@ def _tell_shapes(rng: Random) -> tuple[str, list[tuple[str, str]]]:
         kinds = list(dict.fromkeys(mark[place] for mark in marks))
         along = [say_tallied(Mark(shape, color), kinds, counts, writer) for color, shape in marks]
         turns.append((f"Count along by {word}.", ", ".join(along) + "."))
-        told = [f"{name} only once" if count == 1 else f"{name} {count}" for name, count in counts.items()]
-        turns.append((f"Count each {word}.", ", ".join(told) + "."))
+        turns.append((f"Count each {word}.", say_counts(counts)))
         turns += [
             (f"How many are {name}?", str(counts[name])) for name in rng.sample(list(counts), min(3, len(counts)))
         ]

@@ -138,12 +138,16 @@ def _judge_size(one: str, two: str, words: str, plus: str | None, told: str, fac
     return Found((Judged((value == exact) != negated(words), _say(one, two, change, facts)),))
 
 
+def changes_of(facts: Facts) -> dict[str, int]:
+    """Map each point of a line but the first to the change up to it."""
+    names = facts.main
+    return {name: facts.values[name] - facts.values[before] for before, name in zip(names, names[1:], strict=False)}
+
+
 def _steps(verb: str, facts: Facts) -> dict[str, int]:
     """Map each point to the size of the move up to it, for moves in that direction."""
-    names = facts.main
-    changes = {name: facts.values[name] - facts.values[before] for before, name in zip(names, names[1:], strict=False)}
     sign = {"^up": 1, "^down": -1, "^flat": 0}[verb]
-    return {name: abs(change) for name, change in changes.items() if (change > 0) - (change < 0) == sign}
+    return {name: abs(change) for name, change in changes_of(facts).items() if (change > 0) - (change < 0) == sign}
 
 
 def _judge_times(verb: str, told: str, words: str, facts: Facts) -> Found:

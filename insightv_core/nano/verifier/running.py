@@ -3,6 +3,7 @@
 import re
 
 from insightv_core.nano.scenes import LineChart, RouteMap, Table
+from insightv_core.nano.verifier.changes import changes_of
 from insightv_core.nano.verifier.facts import Context, Facts
 from insightv_core.nano.verifier.tables import product_of
 from insightv_core.nano.verifier.text import NAME, NUM, Found, Judged, Sentence, number, rule
@@ -26,7 +27,7 @@ def _names(line: str) -> set[str]:
     return {name[1:].partition("/")[0] for name in re.findall(NAME, line)}
 
 
-def _judge_side(match: re.Match, facts: Facts) -> Found | None:
+def _judge_side(match: re.Match, facts: Facts) -> Found:
     """Judge both readings, the comparison, and the count beside it."""
     name, value, denied, other, limit, count = match.groups()
     claims = [judge_value(name[1:], "", value, facts)]
@@ -48,16 +49,10 @@ def _judge_count(name: str, before: str | None, limit: str, told: str, facts: Fa
     if before is None:
         come = sum(facts.values[each] > number(limit) for each in names[: at + 1])
     elif isinstance(facts.scene, LineChart) and at and names[at - 1] == before:
-        come = sum(rise > 0 for each, rise in _rises(facts).items() if names.index(each) <= at)
+        come = sum(rise > 0 for each, rise in changes_of(facts).items() if names.index(each) <= at)
     else:
         return Judged(None, "it is not said what is counted")
     return Judged(come == number(told), f"{come} have come up to {facts.show(name)}")
-
-
-def _rises(facts: Facts) -> dict[str, int]:
-    """Return by how much the line rises up to each point."""
-    names = facts.main
-    return {name: facts.values[name] - facts.values[one] for one, name in zip(names, names[1:], strict=False)}
 
 
 def _judge_than(found: re.Match, facts: Facts) -> Found | None:
@@ -89,7 +84,7 @@ def _judge_so_far(found: re.Match, facts: Facts, context: Context) -> Found:
 def _compared(facts: Facts) -> dict[str, int]:
     """Return what the best of is sought: rises of a line, products of a table's rows, else the values themselves."""
     if isinstance(facts.scene, LineChart):
-        return _rises(facts)
+        return changes_of(facts)
     if isinstance(facts.scene, Table):
         return {row: product_of(row, facts) for row in facts.rows}
     return {name: facts.values[name] for name in facts.main}
