@@ -1,9 +1,9 @@
 """Stage 2: is a path's answer right, and how good is the way there (arXiv 2411.14432, section 3.2).
 
 The answer filter comes first: rules, and the judge only where rules cannot settle it. Then the judge sees the image,
-the question, the correct answer and all paths of the question in a single pass, shuffled, and scores each from 1 to
-100, with a verdict on each step. As in the paper, one pass makes the scores of a question comparable; the pointwise
-mode, one path a call, is there to compare with.
+the question, the correct answer and several paths of the question in a single pass, shuffled, and scores each from 1
+to 100, with a verdict on each step. As in the paper, one pass makes scores comparable; the pointwise mode, one path a
+call, is there to compare with.
 
 Two choices of ours. The paper scores only paths whose answer is right; here all complete paths are scored unless asked
 otherwise, because flawed paths are to be drawn across score bands later and preference pairs want the first flawed step
@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path as FilePath
+from typing import TypeVar
 
 from insightv_core import __version__, prompts
 from insightv_core.answers import CORRECT, OPEN, UNPARSED, WRONG, compare_answers
@@ -51,6 +52,7 @@ CHECK = "check"
 CONTROL_TOKENS = 256
 ALL_COMPLETE, ONLY_CORRECT = "complete", "correct"
 BY_RULES, BY_JUDGE = "rules", "judge"
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,9 @@ class AssessSettings:
 
     `mode` is "single" (the paper's single pass), "pointwise", or "rules" (the answer filter alone, without a judge).
     `judged` says which paths get a score: all "complete" ones, or as in the paper only those with a "correct" answer.
-    A question with more than `paths_per_call` paths takes several calls of about equal size; 8 is what `generate` makes
-    unless told otherwise, so that a question mostly takes one. The first of the `tries` is at `temperature`, the others
+    A question with more than `paths_per_call` paths takes several calls of about equal size. Four are few enough for a
+    small judge to keep apart (nano-teacher tells right from wrong paths among four almost as surely as alone, among
+    eight not) and enough to compare. The first of the `tries` is at `temperature`, the others
     at `retry_temperature`, as the same draw would fail again; `constrain` says when replies are held to the JSON form
     by a grammar: "always", on a "retry" only, or "never". `seed` decides the order of the paths and every draw. A
     `blind` judge is not told the correct answer, as where preferences come of a model's word alone (RLAIF); what the
@@ -69,7 +72,7 @@ class AssessSettings:
 
     mode: str = SINGLE
     judged: str = ALL_COMPLETE
-    paths_per_call: int = 8
+    paths_per_call: int = 4
     tries: int = 3
     temperature: float = 0.0
     retry_temperature: float = 0.3
@@ -268,8 +271,8 @@ def list_scorings(case: Case, settings: AssessSettings) -> list[Request]:
     ]
 
 
-def split_evenly(paths: Sequence[Path], most: int) -> list[tuple[Path, ...]]:
-    """Split paths into as few groups of at most `most` as possible, of about equal size."""
+def split_evenly(paths: Sequence[Item], most: int) -> list[tuple[Item, ...]]:
+    """Split paths in their order into as few groups of at most `most` as possible, of about equal size."""
     count = -(-len(paths) // most)
     return [tuple(paths[len(paths) * k // count : len(paths) * (k + 1) // count]) for k in range(count)]
 

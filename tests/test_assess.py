@@ -100,18 +100,18 @@ def worth(question, scores, **changes):
 # -- scoring -----------------------------------------------------------------------------------------------------------
 
 
-def test_all_paths_of_a_question_are_scored_in_one_call_and_matched_whatever_their_order():
+def test_paths_of_one_call_are_matched_whatever_their_order():
     question, scores = make_question(), [10, 20, 30, 40, 50, 60, 70, 80]
     paths = worth(question, scores)
     orders = set()
     for seed in range(4):
-        found, calls, judge = run_assess([(question, paths)], seed=seed)
+        found, calls, judge = run_assess([(question, paths)], seed=seed, paths_per_call=8)
         assert [found[path.id].score for path in paths] == scores
         assert len(calls) == len(judge.talks) == 1 and judge.talks[0].images == (f"{IMAGE.sha256}.png",)
         assert sorted(found[path.id].position for path in paths) == [1, 2, 3, 4, 5, 6, 7, 8]
         assert calls[0].paths == tuple(sorted(found, key=lambda each: found[each].position))
         orders.add(calls[0].paths)
-        assert run_assess([(question, paths[::-1])], seed=seed)[1][0].paths == calls[0].paths
+        assert run_assess([(question, paths[::-1])], seed=seed, paths_per_call=8)[1][0].paths == calls[0].paths
     assert len(orders) == 4
 
 
@@ -150,6 +150,11 @@ def test_verdicts_belong_to_their_steps():
     paths = [make_path(question, 0, contents=("a", "bad", "c")), make_path(question, 1, contents=("bad",))]
     found, _, _ = run_assess([(question, paths)])
     assert found[paths[0].id].verdicts == ("sound", "flawed", "sound") and found[paths[1].id].verdicts == ("flawed",)
+
+
+def test_four_paths_are_judged_together_unless_told_otherwise():
+    question = make_question()
+    assert sorted(len(call.paths) for call in run_assess([(question, worth(question, range(1, 9)))])[1]) == [4, 4]
 
 
 @pytest.mark.parametrize("most, sizes", [(8, [5, 5]), (4, [3, 3, 4]), (100, [10]), (1, [1] * 10)])

@@ -14,11 +14,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from insightv_core import prompts
+from insightv_core.assess import AssessSettings, split_evenly
 from insightv_core.generate import GenerateSettings, follow, next_request
 from insightv_core.judge import describe_scores
 from insightv_core.nano.model import prepare_image
 from insightv_core.nano.render import SIZE, render
-from insightv_core.nano.training.corpus import MAX_JUDGED_PATHS
 from insightv_core.nano.verify import verify_step
 from insightv_core.nano.world import PERCEPTION, REASONING, Example, draw_examples
 from insightv_core.parse import Unparsed, parse_answer, parse_step, parse_verdicts
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SAMPLES = 8
 TEMPERATURE = 0.9
 REPLY_TOKENS = 200  # nano's longest step has 90
-JUDGE_TOKENS = 1024  # eight verdicts of paths with many steps take about 500
+JUDGE_TOKENS = 512  # four verdicts of paths with many steps take about 250
 TARGETS = {
     "base_perception": (0.92, 1.0),
     "base_reasoning": (0.35, 0.65),
@@ -153,7 +153,7 @@ def blind_answers(seed: int, count: int = 150) -> dict[str, str]:
 def judge_paths(
     vlm, examples: Sequence[Example], images, paths: Sequence[list[Rollout]], progress=lambda done: None
 ) -> list[Judged]:
-    """Let the model judge each question's paths in one pass.
+    """Let the model judge the paths of each pass.
 
     As in `insightv assess`, a reply that cannot be read is asked for again, held to its form; where one such try fails
     too, its paths are unscored.
@@ -210,7 +210,8 @@ def measure(
     """Measure both models on `n` fresh evaluation questions, balanced over families and levels.
 
     Returns the figures of `TARGETS`, `n`, `seed`, the number of cases behind each figure under `counts`, and a table
-    per family under `families`. Sampling and judging use a quarter of the reasoning questions, 8 paths each.
+    per family under `families`. Sampling and judging use a quarter of the reasoning questions, 8 paths each;
+    as many go to the judge together as in `insightv assess`.
     """
     examples = draw_examples(n, seed=seed, split="evaluation", families=(*REASONING, *PERCEPTION))
     images = [prepare_image(render(example.scene, example.style)) for example in examples]
@@ -297,12 +298,13 @@ def measure_sampled(vlm, asked, shown, seed: int, progress: Progress) -> dict:
         for path in paths
     ]
     distinct = [len({tuple(step.content for step in path.steps) for path in paths}) for paths in several]
-    judged_paths = [[path for path in paths if path.valid][:MAX_JUDGED_PATHS] for paths in several]
-    kept = [k for k, paths in enumerate(judged_paths) if paths]
-    judged = judge_paths(
-        vlm, [asked[k] for k in kept], [shown[k] for k in kept], [judged_paths[k] for k in kept],
-        step_through(progress, "teacher, judging", len(kept)),
-    )  # fmt: skip
+    passes = [
+        (asked[k], shown[k], list(group))
+        for k, paths in enumerate(several)
+        for group in split_evenly([path for path in paths if path.valid], AssessSettings.paths_per_call)
+    ]
+    told = step_through(progress, "teacher, judging", len(passes))
+    judged = judge_paths(vlm, *map(list, zip(*passes, strict=True)), told) if passes else []
     return {
         "teacher_sampled": accuracy(right),
         "teacher_distinct": fmean(distinct) if distinct else 0.0,
