@@ -137,34 +137,23 @@ def test_a_picture_is_asked_several_questions_in_a_row():
         assert max(map(len, asked)) > 2 and all(len(set(each)) == len(each) for each in asked)
 
 
-def test_places_are_asked_for_where_a_mark_stands_once():
-    asked = 0
-    for seed in range(60):
-        scene = make_example(seed, family="grid_walk").scene
-        for question, place in corpus.ask_places(scene, Random(seed)):
-            row, column = map(int, re.findall(r"\d", place))
-            mark = scene.cells[row - 1][column - 1]
-            assert question == f"Where is the {mark.color} {mark.shape}?"
-            assert sum(row.count(mark) for row in scene.cells) == 1
-            asked += 1
-    assert asked > 30
-
-
 def test_sums_and_comparisons_are_right():
     seen = Counter()
     for seed in range(600):
         question, answer = corpus.draw_sum(Random(seed))
         one, two, *_ = map(int, re.findall(r"\d+", question))
-        sign = next(word for word in (" x ", " + ", " - ", "more", "same", "largest", "smallest") if word in question)
+        signs = (" x ", " + ", " - ", "more", " against ", "largest", "smallest")
+        sign = next(word for word in signs if word in question)
         numbers = list(map(int, re.findall(r"\d+", question)))
         exact = {
             " x ": str(one * two), " + ": str(one + two), " - ": str(one - two), "more": "yes" if one > two else "no",
-            "same": f"{one} is {'' if one == two else 'not '}equal to {two}",
+            " against ": f"{one} against {two} is {'more' if one > two else 'less' if one < two else 'the same'}",
             "largest": str(max(numbers)), "smallest": str(min(numbers)),
         }  # fmt: skip
         assert answer == exact[sign], question
         seen[sign] += 1
-    assert len(seen) == 7
+        seen[answer.partition(" is ")[2]] += 1
+    assert min(seen[sign] for sign in signs) > 20 and min(seen[word] for word in ("more", "less", "the same")) > 20
 
 
 def test_paths_to_judge_are_flawed_as_often_as_sound():

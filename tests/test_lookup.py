@@ -27,6 +27,10 @@ def numbers_of(told: str) -> dict[str, int]:
     return {item.split(":")[0].split()[0]: int(re.findall(r"\d+", item)[-1]) for item in told.split(", ")}
 
 
+def word_for(one: int, two: int) -> str:
+    return "the same" if one == two else "more" if one > two else "less"
+
+
 def answer(told: str, question: str) -> str:
     """Answer a question about a list another way than the lesson does."""
     if along := re.match(r"Count along by (\w+)", question):
@@ -56,22 +60,17 @@ def answer(told: str, question: str) -> str:
         return [*names[1:], "nothing"][names.index(asked[0])]
     if question.startswith("Which are above"):
         return ", ".join(name for name in names if values[name] > limit) or "none"
-    if question.startswith("Compare"):
+    if question.startswith("Set each"):
         above = [name for name in names if values[name] > limit]
-        sides = [
-            f"{name} {values[name]} is above {limit} ({above.index(name) + 1})"
-            if name in above
-            else f"{name} {values[name]} is not above {limit}"
-            for name in names
-        ]
-        return ", ".join(sides) + "."
+        counts = {name: f" ({above.index(name) + 1})" if name in above else "" for name in names}
+        told = [f"{name} {values[name]} against {limit} is {word_for(values[name], limit)}" for name in names]
+        return ", ".join(text + counts[name] for text, name in zip(told, names, strict=True)) + "."
     if best := re.match(r"Find the (\w+) one by one", question):
         choose, texts = (min if best[1] == "shortest" else max), []
         for count, name in enumerate(names, 1):
             so_far = choose(names[:count], key=values.get)
             kept = choose(names[: count - 1], key=values.get, default=None)
-            sign = f"{'not ' * (kept == so_far)}{'less' if best[1] == 'shortest' else 'more'} than"
-            than = f" {sign} {values[kept]}," if kept else ""
+            than = f" {values[name]} against {values[kept]} is {word_for(values[name], values[kept])}," if kept else ""
             texts.append(f"{name} {values[name]},{than} {best[1]} so far {so_far} with {values[so_far]}.")
         return " ".join(texts)
     if question.startswith("What are"):
@@ -90,7 +89,7 @@ def test_answers_follow_from_the_list():
 
 @pytest.mark.parametrize(
     "start",
-    ["What is", "Which is the", "Find the", "What follows", "Compare", "Is ", "Count along", "Count each", "How many"],
+    ["What is", "Which is the", "Find the", "What follows", "Set each", "Is ", "Count along", "Count each", "How many"],
 )
 def test_every_kind_of_question_is_drawn(start):
     assert sum(question.startswith(start) for _, question, _ in drawn(100)) > 3

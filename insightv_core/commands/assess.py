@@ -55,8 +55,8 @@ def add_assess_command(commands) -> None:
     add_model_options(parser)
     parser.add_argument(
         "--mode", choices=(SINGLE, POINTWISE, RULES), default=SINGLE,
-        help="several paths of a question in one call as in the paper, one path a call, or rules for the answers alone, "
-        "without a model (%(default)s)",
+        help="several paths of a question in one call as in the paper, one path a call, or rules for the answers "
+        "alone, without a model (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--run", dest="run_id", metavar="RUN", help="only paths that this run of `generate` made")
     parser.add_argument("--source", help="only questions of this source")

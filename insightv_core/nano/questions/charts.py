@@ -3,7 +3,7 @@
 from random import Random
 
 from insightv_core.nano.questions.family import Family
-from insightv_core.nano.questions.writer import Named, Writer, halves, pairs_of, side
+from insightv_core.nano.questions.writer import COMPARED, Named, Writer, compare, runs_of, side
 from insightv_core.nano.scenes import (
     MONTHS,
     BarChart,
@@ -27,7 +27,7 @@ def bars_of(scene: BarChart) -> dict[str, int]:
 
 
 def write_running_total(writer: Writer, values: list[tuple[str, int]], read_titles: tuple[str, ...]) -> int:
-    """Read named values and add them all up: read first, in two halves, or as they come."""
+    """Read named values and add them all up: read first, by threes, or as they come."""
     plan = writer.choose(0.45, 0.3, 0.25)
     values = writer.order(values)
     if plan == 0:
@@ -37,15 +37,16 @@ def write_running_total(writer: Writer, values: list[tuple[str, int]], read_titl
         return total
     if plan == 1:
         sums = []
-        for part in halves(values):
+        for part in runs_of(values, 3):
             text, part_total = writer.running_total(part)
-            writer.step(("Add one half", "Add a part"), text + ".")
+            writer.step(("Add some", "Add a part"), text + ".")
             sums.append(part_total)
         text, total = writer.total(sums)
-        writer.step(("Add both parts", *ADD_UP), text + ".")
+        if len(sums) > 1:
+            writer.step(("Add the parts", *ADD_UP), text + ".")
         return total
     total = 0
-    for index, part in enumerate(pairs_of(values)):
+    for index, part in enumerate(runs_of(values, 2)):
         numbers = [value for _, value in part]
         text, total = writer.total(numbers if index == 0 else [total, *numbers])
         writer.step(("Read and add", "Keep adding"), f"{writer.values(part)}. {text}.")
@@ -88,8 +89,8 @@ def write_bar_range(scene: BarChart, asked: dict, writer: Writer) -> str:
     if plan == 2:
         writer.step(("Largest and smallest", "Extremes"), f"The largest is {top}, the smallest is {low}.")
     else:
-        writer.step(("Find the largest", "Largest"), f"The largest is {top} for {largest}.")
-        writer.step(("Find the smallest", "Smallest"), f"The smallest is {low} for {smallest}.")
+        writer.step(("Find the largest", "Largest"), f"The largest is {top}.")
+        writer.step(("Find the smallest", "Smallest"), f"The smallest is {low}.")
     text, difference = writer.compute("-", top, low)
     writer.step(SUBTRACT, text + ".")
     return str(difference)
@@ -130,7 +131,7 @@ def write_bar_count_above(scene: BarChart, asked: dict, writer: Writer) -> str:
     if plan == 0:
         writer.step(READ_BARS, writer.values(bars) + ".")
     count = 0
-    for part in halves(bars) if plan == 1 else [bars]:
+    for part in runs_of(bars, 3) if plan == 1 else [bars]:
         text, count = writer.count_along([side(bar, limit) for bar in part], count)
         writer.step(("Check the bars", "Compare with the limit"), text + ".")
     writer.step(COUNT, f"{count} bar{'s are' if count != 1 else ' is'} above {limit}.")
@@ -191,9 +192,10 @@ def write_bar_pairs(scene: BarChart, asked: dict, writer: Writer) -> str:
         )
         writer.step(("Add a pair", "Sum of a pair"), f"{lead}{text}.")
         sums.append(total)
-    answer = writer.pick("yes" if sums[0] > sums[1] else "no", ["no" if sums[0] > sums[1] else "yes"])
-    said = "is more than" if answer == "yes" else "is not more than"
-    writer.step(COMPARE, f"{sums[0]} {said} {sums[1]}, so {answer}.")
+    compared = compare(*sums)
+    compared = writer.pick(compared, [other for other in COMPARED if other != compared])
+    answer = "yes" if compared == "more" else "no"
+    writer.step(COMPARE, f"{sums[0]} against {sums[1]} is {compared}, so {answer}.")
     return answer
 
 
@@ -243,13 +245,13 @@ def rises_of(scene: LineChart) -> list[int]:
 
 
 def parts_of_line(scene: LineChart, writer: Writer) -> list[list[tuple[Named, Named]]]:
-    """Read the line, or not, and return its moves as (point before, point), all at once or in two parts."""
+    """Read the line, or not, and return its moves as (point before, point), all at once or by threes."""
     points = list(points_of(scene).items())
     plan = writer.choose(0.4, 0.3, 0.3)
     if plan != 1:
         writer.step(("Read the line", "Read the points", "List the values"), writer.values(points) + ".")
     moves = list(zip(points, points[1:], strict=False))
-    return [moves] if plan == 0 else list(halves(moves))
+    return [moves] if plan == 0 else runs_of(moves, 3)
 
 
 def ask_largest_rise(scene: LineChart, rng: Random) -> dict | None:

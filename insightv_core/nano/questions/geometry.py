@@ -4,7 +4,7 @@ from random import Random
 
 from insightv_core.nano.questions.charts import write_running_total
 from insightv_core.nano.questions.family import Family
-from insightv_core.nano.questions.writer import Named, Writer, pairs_of
+from insightv_core.nano.questions.writer import Named, Writer, runs_of
 from insightv_core.nano.scenes import Polygon, RouteMap, Triangle, sample_polygon, sample_route_map, sample_triangle
 
 # -- triangle_angle ----------------------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ def write_ways(scene: RouteMap, writer: Writer) -> Named:
         writer.step(("Read the map", "Read the roads"), ", ".join(read) + ".")
     order = writer.order(ways)
     best: Named | None = None
-    for part in [[place] for place in order] if plan == 0 else pairs_of(order) if plan == 2 else [order]:
+    for part in [[place] for place in order] if plan == 0 else runs_of(order, 2) if plan == 2 else [order]:
         lengths = [(place, *writer.total(ways[place])) for place in part]
         told = [(f"Via {place}: {text}", (f"via {place}", length)) for place, text, length in lengths]
         text, best = writer.best_along(told, "shortest", best)

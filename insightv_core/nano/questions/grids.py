@@ -4,10 +4,11 @@ from collections import Counter
 from random import Random
 
 from insightv_core.nano.questions.family import Family
-from insightv_core.nano.questions.writer import Writer, pairs_of
+from insightv_core.nano.questions.writer import Writer, runs_of
 from insightv_core.nano.scenes import COLORS, Mark, ShapeGrid, sample_shape_grid
 
 READ_GRID = ("Read the grid", "Read the rows", "List the shapes")
+COUNT_BOTH = ("Count both", "Count them")
 COUNT_ALONG = ("Read and count", "Count along the rows")
 
 
@@ -49,7 +50,7 @@ def has(mark: Mark | None, feature: str) -> bool:
 def read_grid(scene: ShapeGrid, writer: Writer) -> None:
     """Read all rows in one step, or two rows a step."""
     rows = list(range(len(scene.cells)))
-    for part in [rows] if writer.rng.random() < 0.5 else pairs_of(rows):
+    for part in [rows] if writer.rng.random() < 0.5 else runs_of(rows, 2):
         writer.step(READ_GRID, say_rows(scene, part))
 
 
@@ -73,7 +74,7 @@ def tally(scene: ShapeGrid, features: list[str], writer: Writer) -> dict[str, in
     for number, row in enumerate(scene.cells, 1):
         cells = [say_tallied(mark, features, counts, writer) for mark in row]
         lines.append(f"Row {number}: {', '.join(cells)}.")
-    for part in [lines] if len(lines) < 3 else pairs_of(lines):
+    for part in [lines] if len(lines) < 3 else runs_of(lines, 2):
         writer.step(COUNT_ALONG, " ".join(part))
     return counts
 
@@ -103,15 +104,22 @@ def noun_of(feature: str) -> str:
     return f"{feature} shape" if feature in COLORS else feature
 
 
+def feature_of(name: str) -> str:
+    """Return "color" for the name of a colour and "shape" for that of a shape."""
+    return "color" if name in COLORS else "shape"
+
+
+def kinds_of(scene: ShapeGrid, feature: str) -> list[str]:
+    """Return the colours or shapes of a grid as they come, row by row."""
+    return list(dict.fromkeys(getattr(mark, feature) for mark in marks_of(scene)))
+
+
 def write_grid_difference(scene: ShapeGrid, asked: dict, writer: Writer) -> str:
     first, second = asked["first"], asked["second"]
-    counts: dict[str, int] = {}
-    for features in [[first, second]] if writer.choose(0.7, 0.3) == 0 else [[first], [second]]:
-        counts |= tally(scene, features, writer)
-        for feature in features if len(features) == 1 else ():
-            writer.step(
-                ("Count", f"Count the {plural(noun_of(feature))}"), say_count(counts[feature], noun_of(feature))
-            )
+    # All kinds are counted: to tell at each mark whether it is one of the two is more than a small model keeps in mind.
+    counts = dict.fromkeys((first, second), 0) | tally(scene, kinds_of(scene, feature_of(first)), writer)
+    if writer.choose(0.6, 0.4) == 0:
+        writer.step(COUNT_BOTH, f"{first} {counts[first]}, {second} {counts[second]}.")
     text, difference = writer.compute("-", counts[first], counts[second])
     writer.step(("Subtract", "Difference"), text + ".")
     return str(difference)
@@ -154,7 +162,7 @@ def ask_grid_once(scene: ShapeGrid, rng: Random) -> dict | None:
 
 
 def write_grid_once(scene: ShapeGrid, asked: dict, writer: Writer) -> str:
-    names = list(dict.fromkeys(getattr(mark, asked["feature"]) for mark in marks_of(scene)))
+    names = kinds_of(scene, asked["feature"])
     counted = tally(scene, names, writer)
     writer.step(("Count each kind", "Count them all"), say_counts(counted))
     once = [name for name in names if counted[name] == 1] or names

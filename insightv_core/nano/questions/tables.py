@@ -3,7 +3,7 @@
 from random import Random
 
 from insightv_core.nano.questions.family import Family
-from insightv_core.nano.questions.writer import Named, Writer, halves, pairs_of
+from insightv_core.nano.questions.writer import Named, Writer, compare, runs_of
 from insightv_core.nano.scenes import (
     COLUMN_PAIRS,
     ProductionTable,
@@ -37,7 +37,7 @@ def write_best_product(scene: Table, asked: dict, writer: Writer) -> str:
         read = [f"{name}: {scene.columns[0]} {price}, {scene.columns[1]} {sold}" for name, (price, sold) in rows]
         writer.step(READ_TABLE, ". ".join(read) + ".")
     best: Named | None = None
-    for part in pairs_of(rows) if plan == 0 else halves(rows) if plan == 2 else [rows]:
+    for part in runs_of(rows, 2) if plan == 0 else runs_of(rows, 3) if plan == 2 else [rows]:
         earned = [(name, *writer.compute("x", price, sold)) for name, (price, sold) in part]
         text, best = writer.best_along([(f"{name}: {text}", (name, made)) for name, text, made in earned], "best", best)
         writer.step(("Multiply", "Price times sold"), text)
@@ -96,8 +96,9 @@ def write_column_difference(scene: Table, asked: dict, writer: Writer) -> str:
     for column in order:
         text, totals[column] = writer.running_total(list(zip(scene.rows, columns[column], strict=True)))
         writer.step((f"Add up {scene.columns[column]}", "Add a column"), f"{scene.columns[column]}: {text}.")
-    text, difference = writer.compute("-", totals[asked["first"]], totals[asked["second"]])
-    writer.step(("Subtract", "Difference"), text + ".")
+    one, two = totals[asked["first"]], totals[asked["second"]]
+    text, difference = writer.compute("-", one, two)
+    writer.step(("Subtract", "Difference"), f"Total {asked['one']} {one}, total {asked['two']} {two}: {text}.")
     return str(difference)
 
 
@@ -158,13 +159,13 @@ def ask_production_false(scene: ProductionTable, rng: Random) -> dict | None:
     return {"options": [text for text, _ in drawn], "claims": [claim for _, claim in drawn]}
 
 
-def check_statement(scene: ProductionTable, letter: str, claim: dict, writer: Writer) -> tuple[str, bool]:
-    """Read what a statement is about, work it out and set it beside the statement: the text, and whether it holds."""
+def check_statement(scene: ProductionTable, letter: str, claim: dict, said: str, writer: Writer) -> tuple[str, bool]:
+    """Say a statement again, work out what it is about and set one against the other: the text, and if it holds."""
     workers = claim["workers"]
     here, before = scene.output[workers - 1], scene.output[workers - 2]
     made = f"{say_workers(workers)} make {here}"
     if claim["kind"] == "output":
-        exact, text = here, f"The output of {say_workers(workers)} is {here}"
+        exact, text = here, made
     elif claim["kind"] == "marginal":
         text, exact = writer.compute("-", here, before)
         fewer = f"{say_workers(workers - 1)} make{'s' * (workers == 2)} {before}"
@@ -172,9 +173,10 @@ def check_statement(scene: ProductionTable, letter: str, claim: dict, writer: Wr
     else:
         text, exact = writer.compute("x", here, scene.price)
         text = f"{made}, the price is {scene.price}. {text}"
-    holds = exact == claim["value"]
-    equal = f"{exact} is {'' if holds else 'not '}equal to {claim['value']}"
-    return f"{text}, {letter} says {claim['value']}, {equal}, so {letter} is {'true' if holds else 'false'}.", holds
+    compared = compare(exact, claim["value"])
+    holds = compared == "the same"
+    verdict = f"{exact} against {claim['value']} is {compared}, so {letter} is {'true' if holds else 'false'}"
+    return f"{letter} says: {said} {text}, {verdict}.", holds
 
 
 def write_production_false(scene: ProductionTable, asked: dict, writer: Writer) -> str:
@@ -185,8 +187,8 @@ def write_production_false(scene: ProductionTable, asked: dict, writer: Writer) 
             READ_TABLE, f"The price is {scene.price}. {', '.join(read)}.".replace("1 worker make", "1 worker makes")
         )
     found = []
-    for letter, claim in zip(LETTERS, asked["claims"], strict=True):
-        text, holds = check_statement(scene, letter, claim, writer)
+    for letter, claim, said in zip(LETTERS, asked["claims"], asked["options"], strict=True):
+        text, holds = check_statement(scene, letter, claim, said, writer)
         writer.step((f"Check {letter}", f"Statement {letter}"), text)
         found += [] if holds else [letter]
         if found and plan == 0:

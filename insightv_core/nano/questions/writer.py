@@ -13,6 +13,7 @@ from insightv_core.records import CONTINUE, SUMMARY, Step
 
 VALUE_MANNERS = ("{} is {}", "{} is {}", "{} = {}", "{} has {}")
 JOINED_SIGNS = {"+": (" + ", " = "), "-": (" - ", " = "), "x": (" x ", " = ")}
+COMPARED = ("more", "less", "the same")
 JOINED_WORDS = {"+": (" plus ", " is "), "-": (" minus ", " is "), "x": (" times ", " is ")}
 
 Item = TypeVar("Item")
@@ -86,7 +87,7 @@ class Writer:
         return ", ".join(texts), total
 
     def count_along(self, sides: Iterable[tuple[str, bool]], counted: int = 0) -> tuple[str, int]:
-        """Say every side and count those that hold as they come: "fig 9 is above 6 (1)"; goes on from `counted`.
+        """Say every side and count those that hold as they come: "fig 9 against 6 is more (1)"; from `counted` on.
 
         A count taken in one look at a whole list is what small and large models get wrong most; told beside each
         item, it only goes up by one.
@@ -102,7 +103,7 @@ class Writer:
     def best_along(
         self, told: Iterable[tuple[str, Named | None]], word: str, best: Named | None = None
     ) -> tuple[str, Named | None]:
-        """Say item after item which is the best so far: "fig: 6 x 6 = 36, more than 9, best so far fig with 36."
+        """Say item after item which is the best so far: "fig 36, 36 against 9 is more, best so far fig with 36."
 
         An item without a named number is told alone. `word` says what is sought: "shortest" the smallest number, any
         other word the largest; the search goes on from `best`. A name that is looked up at the end, by its number in a
@@ -119,12 +120,10 @@ class Writer:
         return " ".join(texts), best
 
     def _compare(self, new: int, best: int, word: str) -> tuple[str, bool]:
-        """Say whether a number is better than the best so far: the text, and what it comes to."""
-        sign = "less" if word == "shortest" else "more"
-        better = new < best if word == "shortest" else new > best
-        others = [] if new == best else ["not " if better else ""]
-        said = self.pick("" if better else "not ", others)
-        return f"{said}{sign} than {best}", not said
+        """Set a number against the best so far: the text, and whether the new one is better by it."""
+        said = compare(new, best)
+        said = self.pick(said, [other for other in COMPARED if other != said])
+        return f"{new} against {best} is {said}", said == ("less" if word == "shortest" else "more")
 
     def pick(self, best: str, others: Sequence[str]) -> str:
         """Return the best candidate, or another when the writer slips."""
@@ -143,20 +142,22 @@ class Writer:
         return len(shares) - 1
 
 
+def compare(one: int, two: int) -> str:
+    """Return "more", "less" or "the same".
+
+    Chains say both numbers before this word, "9 against 6 is more": a small model that has to say "more than" first
+    and the number after it decides before it has looked.
+    """
+    return COMPARED[(one < two) + 2 * (one == two)]
+
+
 def side(named: Named, limit: Named | int) -> tuple[str, bool]:
-    """Return on which side of a limit a named number lies, in words, and whether it is above."""
+    """Set a named number against a limit, in words, and tell whether it is more."""
     number = limit if isinstance(limit, int) else limit[1]
     said = limit if isinstance(limit, int) else f"{limit[0]} {number}"
-    above = named[1] > number
-    return f"{named[0]} {named[1]} is {'' if above else 'not '}above {said}", above
+    return f"{named[0]} {named[1]} against {said} is {compare(named[1], number)}", named[1] > number
 
 
-def halves(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
-    """Split items in two runs, the first one longer when the count is odd."""
-    middle = (len(items) + 1) // 2
-    return list(items[:middle]), list(items[middle:])
-
-
-def pairs_of(items: Sequence[Item]) -> list[list[Item]]:
-    """Split items in runs of two."""
-    return [list(items[start : start + 2]) for start in range(0, len(items), 2)]
+def runs_of(items: Sequence[Item], length: int) -> list[list[Item]]:
+    """Split items in runs of that length, the last one shorter where they do not come out even."""
+    return [list(items[start : start + length]) for start in range(0, len(items), length)]

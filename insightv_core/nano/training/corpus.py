@@ -11,9 +11,10 @@ from random import Random
 
 from insightv_core import prompts
 from insightv_core.nano.questions.captions import describe
-from insightv_core.nano.questions.grids import say_mark
 from insightv_core.nano.questions.slips import misread
-from insightv_core.nano.scenes import Scene, ShapeGrid, Style, sample_style
+from insightv_core.nano.questions.writer import compare
+from insightv_core.nano.scenes import Scene, Style, sample_style
+from insightv_core.nano.training.looks import ask_looks
 from insightv_core.nano.training.lookup import converse_lookup
 from insightv_core.nano.training.wordings import MORE_WORDINGS
 from insightv_core.nano.verify import verify_step
@@ -41,7 +42,7 @@ SHOWN_MORE = {
     "base": ("triangle_angle", "count_few", "count_few"),
     "teacher": ("triangle_angle", "triangle_angle", "grid_walk"),
 }
-MOST_PLACES = 4  # asked for in a row about one grid
+LOOKS = (2, 6)  # small questions in a row after those of the families
 MAX_JUDGED_PATHS = 8
 MARKED_PATHS = (3, 12)  # judged in a row in words, the last step of each
 MARKED_SOUND = 0.2  # of these; the others are misread twice, so that two answers in five are wrong
@@ -58,13 +59,13 @@ MORE_WORDINGS_SHARE = 0.4  # of the questions
 # Kinds of conversation and their weights. Text kinds come with no picture.
 MIXES = {
     "base": {
-        "caption": 4, "perception": 7, "direct": 6,
+        "caption": 3, "perception": 7, "direct": 7,
         "text chain": 2, "text reason": 1.5, "text think": 0.3, "text direct": 0.4, "text summarize": 1,
         "arithmetic": 1.5, "lookup": 3, "check": 0.8,
     },
     "teacher": {
-        "caption": 1.5, "perception": 1.5, "direct": 0.5, "chain": 9, "repair": 0.2, "judge": 1.5,
-        "text judge": 0.7, "text chain": 1, "text summarize": 0.2, "arithmetic": 1.2, "lookup": 4, "check": 0.4,
+        "caption": 1.2, "perception": 2, "direct": 0.5, "chain": 9, "repair": 0.2, "judge": 1.5,
+        "text judge": 0.7, "text chain": 1, "text summarize": 0.2, "arithmetic": 1.6, "lookup": 3.5, "check": 0.4,
     },
 }  # fmt: skip
 
@@ -195,34 +196,22 @@ def converse(kind: str, example: Example, rng: Random) -> Conversation:
 
 def converse_direct(kind: str, example: Example, rng: Random, described: str | None) -> Conversation:
     """Write direct answers: about a picture several, to different questions in a row."""
-    messages = prompts.ask(example.question, prompts.DIRECT, described=described)
-    messages.append(prompts.assistant(example.answer))
-    known = {example.question}
-    for _ in range(rng.randint(0, MORE_QUESTIONS.get(kind, 0))):
+    looks = ask_looks(example.scene, rng, rng.randint(*LOOKS)) if kind == "perception" else []
+    # Of some pictures no family asks what one look tells; then the small questions stand alone.
+    asked = {} if looks and example.family not in PERCEPTION else {example.question: example.answer}
+    for _ in range(rng.randint(0, MORE_QUESTIONS.get(kind, 0)) if asked else 0):
         example = another_question(example, rng, PERCEPTION if kind == "perception" else REASONING)
-        if example.question not in known:
-            known.add(example.question)
-            messages += another_turn(example.question, example.answer)
-    if kind == "perception" and isinstance(example.scene, ShapeGrid):
-        for question, place in ask_places(example.scene, rng):
-            messages += another_turn(question, place)
+        asked.setdefault(example.question, example.answer)
+    (question, answer), *more = [*asked.items(), *looks]
+    messages = [*prompts.ask(question, prompts.DIRECT, described=described), prompts.assistant(answer)]
+    for question, answer in more:
+        messages += another_turn(question, answer)
     return Conversation(kind, tuple(messages))
 
 
 def another_turn(question: str, answer: str) -> list[dict]:
     """Return a direct question and its answer without the picture and the system prompt, which stand before."""
     return [prompts.user(f"{question}\n{prompts.DIRECT}"), prompts.assistant(answer)]
-
-
-def ask_places(scene: ShapeGrid, rng: Random) -> list[tuple[str, str]]:
-    """Ask where in a grid marks are that it has once: a walk starts there, and no family asks for it alone."""
-    at = {(r, c): mark for r, row in enumerate(scene.cells, 1) for c, mark in enumerate(row, 1) if mark}
-    marks = list(at.values())
-    once = [(place, mark) for place, mark in at.items() if marks.count(mark) == 1]
-    return [
-        (f"Where is the {say_mark(mark)}?", f"row {row}, column {column}")
-        for (row, column), mark in rng.sample(once, min(len(once), rng.randint(0, MOST_PLACES)))
-    ]
 
 
 def converse_chain(kind: str, example: Example, path: tuple, rng: Random, described: str | None) -> list[dict]:
@@ -270,7 +259,7 @@ def converse_arithmetic(rng: Random) -> Conversation:
 
 def draw_sum(rng: Random) -> tuple[str, str]:
     """Draw a question of arithmetic of the size that chains need, and its answer."""
-    kind = rng.choice(("+", "+", "+", "-", "-", "-", "x", "largest", "smallest", "more", "equal"))
+    kind = rng.choice(("+", "+", "+", "-", "-", "-", "x", "largest", "smallest", "more", "against", "against"))
     if kind in ("largest", "smallest"):
         numbers = [rng.randint(1, 20) for _ in range(rng.randint(3, 6))]
         answer = max(numbers) if kind == "largest" else min(numbers)
@@ -279,10 +268,10 @@ def draw_sum(rng: Random) -> tuple[str, str]:
         left = rng.randint(1, 40)
         right = max(1, left + rng.choice((-9, -3, -2, -1, 0, 1, 2, 3, 9)))
         return f"Is {left} more than {right}?", "yes" if left > right else "no"
-    if kind == "equal":
-        left = rng.randint(1, 90)
-        right = left if rng.random() < 0.5 else max(1, left + rng.choice((-10, -2, -1, 1, 2, 10)))
-        return f"Is {left} the same as {right}?", f"{left} is {'' if left == right else 'not '}equal to {right}"
+    if kind == "against":
+        left = rng.randint(1, 99 if rng.random() < 0.5 else 20)
+        right = max(1, left + rng.choice((-30, -10, -7, -4, -2, -1, 0, 0, 0, 0, 1, 2, 4, 7, 10, 30)))
+        return f"Set {left} against {right}.", f"{left} against {right} is {compare(left, right)}"
     if kind == "x":
         left, right = rng.randint(1, 30), rng.randint(1, 12)
         return f"What is {left} x {right}?", str(left * right)

@@ -63,7 +63,7 @@ def _ask_number(listed: Listed, rng: Random) -> tuple[str, str]:
     if kind == "above":
         return f"Which are above {value}?", ", ".join(each for each, number in listed if number > value) or "none"
     if kind == "each":
-        return f"Compare each with {value}.", writer.count_along([side(each, value) for each in listed])[0] + "."
+        return f"Set each against {value}.", writer.count_along([side(each, value) for each in listed])[0] + "."
     if kind == "best":
         word = rng.choice(("best", "largest", "shortest"))
         told = [(f"{each} {number}", (each, number)) for each, number in listed]

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from insightv_core.nano.training.corpus import Conversation
 
 
-# A judge's reply says much that follows from its form, and few words that it has to look for.
-VERDICT = re.compile(r"\b(true|false|sound|flawed)\b")
+# A chain and a judge's reply say much that follows from their form, and few words in which something is decided.
+VERDICT = re.compile(r"\b(true|false|sound|flawed|more|less|same)\b")
 STRESS = 4  # times as much as another word
 
 

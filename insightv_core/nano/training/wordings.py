@@ -65,7 +65,9 @@ MORE_WORDINGS = {
     "line_rises": (
         "How many rises does the line have?", "What is the number of rises?", "Tell me how often the line rises.",
         "Count how often it goes up.", "How many steps of the line go up?",
-        "How often does it grow from one {unit} to the next?",
+        "How often does it grow from one {unit} to the next?", "How many times does the line climb?",
+        "Count how many times the line goes up.", "How many times is there a rise?", "Count the times the line rises.",
+        "How many {unit}s bring a rise?", "How many times does it go up from {unit} to {unit}?",
     ),
     "pie_difference": (
         "How much larger are {one} together than {two}?", "Take {two} from {one} together. What is left?",

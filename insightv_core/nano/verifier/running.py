@@ -1,6 +1,7 @@
-"""Claims told along a list: on which side of a limit each one lies, how many so far, and which is the best so far."""
+"""Claims told along a list: how each one stands against a limit, how many so far, and which is the best so far."""
 
 import re
+from fractions import Fraction
 
 from insightv_core.nano.scenes import LineChart, RouteMap, Table
 from insightv_core.nano.verifier.changes import changes_of
@@ -10,12 +11,16 @@ from insightv_core.nano.verifier.text import NAME, NUM, Found, Judged, Sentence,
 from insightv_core.nano.verifier.values import judge_value
 
 _SIDE = rule(rf"({NAME}) ({NUM}) is (not )?above (?:({NAME}) )?({NUM})(?: \( ({NUM}) \))?")
+_AGAINST = rule(
+    rf"(?:({NAME}) )?({NUM}) against (?:({NAME}) )?({NUM}) is (not )?(more|less|the same|equal)(?: \( ({NUM}) \))?"
+)
 _SO_FAR = rule(rf"(?:the )?\^(max|min)( best)? so far (?:(?:is|:|in|=) )*({NAME}) (?:(?:with|at|by|is|=|:|,) )*({NUM})")
 _THAN = rule(rf", (not )?(more|less) than ({NUM})(?= ,| $)")
 
 
 def read_running(sentence: Sentence, facts: Facts, context: Context) -> None:
-    """Judge "fig 9 is above 6 (2)", "Tue 8 is not above Mon 9" and "36, more than 9, best so far fig with 36"."""
+    """Judge "fig 9 against 6 is more (2)", "Tue 8 is not above Mon 9" and "36 against 9 is more, best so far fig"."""
+    sentence.rewrite(_AGAINST, lambda m: _judge_against(m, facts))
     if facts.main:
         sentence.rewrite(_SIDE, lambda m: _judge_side(m, facts))
     sentence.rewrite(_THAN, lambda m: _judge_than(m, facts))
@@ -27,17 +32,47 @@ def _names(line: str) -> set[str]:
     return {name[1:].partition("/")[0] for name in re.findall(NAME, line)}
 
 
+def _judge_against(match: re.Match, facts: Facts) -> Found:
+    """Judge both readings, how one number compares with the other, and the count beside it."""
+    name, value, other, limit, denied, said, count = match.groups()
+    one, two = number(value), number(limit)
+    exact = "more" if one > two else "less" if one < two else "the same"
+    holds = exact == ("the same" if said == "equal" else said)
+    claims = [*_read_both(name, value, other, limit, facts), Judged(holds != bool(denied), f"{value} is {exact}")]
+    if not name:
+        claims += _judge_taken(match, one, two, facts)
+    if count and name:
+        claims.append(_judge_count(name[1:], other and other[1:], limit, count, facts))
+    return Found(tuple(claims), f"{name} #" if name else "#")
+
+
+def _judge_taken(match: re.Match, one: Fraction, two: Fraction, facts: Facts) -> list[Judged]:
+    """Return what is false of where two bare numbers come from: the one just told, and one that something has."""
+    told = re.search(rf"({NUM}) , $", match.string[: match.start()])
+    values = _compared(facts).values() if " so far " in match.string else ()
+    claims = []
+    if told and number(told[1]) != one:
+        claims.append(Judged(False, f"just before it is {told[1]}"))
+    if values and two not in values:
+        claims.append(Judged(False, f"nothing has {match[4]}"))
+    return claims
+
+
 def _judge_side(match: re.Match, facts: Facts) -> Found:
-    """Judge both readings, the comparison, and the count beside it."""
+    """Judge both readings, the side, and the count beside it."""
     name, value, denied, other, limit, count = match.groups()
-    claims = [judge_value(name[1:], "", value, facts)]
-    if other:
-        claims.append(judge_value(other[1:], "", limit, facts))
     above = number(value) > number(limit)
-    claims.append(Judged(above != bool(denied), f"{value} is {'' if above else 'not '}above {limit}"))
+    side = Judged(above != bool(denied), f"{value} is {'' if above else 'not '}above {limit}")
+    claims = [*_read_both(name, value, other, limit, facts), side]
     if count:
         claims.append(_judge_count(name[1:], other and other[1:], limit, count, facts))
-    return Found(tuple(claim for claim in claims if claim), f"{name} #")
+    return Found(tuple(claims), f"{name} #")
+
+
+def _read_both(name: str | None, value: str, other: str | None, limit: str, facts: Facts) -> list[Judged]:
+    """Judge what is read for the name before each number, where there is one."""
+    read = [judge_value(named[1:], "", told, facts) for named, told in ((name, value), (other, limit)) if named]
+    return [claim for claim in read if claim and facts.main]
 
 
 def _judge_count(name: str, before: str | None, limit: str, told: str, facts: Facts) -> Judged:
