@@ -299,12 +299,14 @@ def measure_sampled(vlm, asked, shown, seed: int, progress: Progress) -> dict:
     ]
     distinct = [len({tuple(step.content for step in path.steps) for path in paths}) for paths in several]
     passes = [
-        (asked[k], shown[k], list(group))
+        (k, list(group))
         for k, paths in enumerate(several)
         for group in split_evenly([path for path in paths if path.valid], AssessSettings.paths_per_call)
     ]
-    told = step_through(progress, "teacher, judging", len(passes))
-    judged = judge_paths(vlm, *map(list, zip(*passes, strict=True)), told) if passes else []
+    judged = judge_paths(
+        vlm, [asked[k] for k, _ in passes], [shown[k] for k, _ in passes], [group for _, group in passes],
+        step_through(progress, "teacher, judging", len(passes)),
+    )  # fmt: skip
     return {
         "teacher_sampled": accuracy(right),
         "teacher_distinct": fmean(distinct) if distinct else 0.0,

@@ -202,10 +202,10 @@ def converse_direct(kind: str, example: Example, rng: Random, described: str | N
     for _ in range(rng.randint(0, MORE_QUESTIONS.get(kind, 0)) if asked else 0):
         example = another_question(example, rng, PERCEPTION if kind == "perception" else REASONING)
         asked.setdefault(example.question, example.answer)
-    (question, answer), *more = [*asked.items(), *looks]
-    messages = [*prompts.ask(question, prompts.DIRECT, described=described), prompts.assistant(answer)]
-    for question, answer in more:
-        messages += another_turn(question, answer)
+    turns = [*asked.items(), *looks]
+    messages = [*prompts.ask(turns[0][0], prompts.DIRECT, described=described), prompts.assistant(turns[0][1])]
+    for turn in turns[1:]:
+        messages += another_turn(*turn)
     return Conversation(kind, tuple(messages))
 
 
