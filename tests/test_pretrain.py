@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import random
-import re
 import signal
 import sys
 from dataclasses import dataclass, replace
@@ -338,18 +337,19 @@ def test_a_word_is_the_same_with_a_space_before_it_and_in_the_plural():
 
 
 def test_verdicts_weigh_more_than_the_words_around_them(settings, tokenizer, small_world, monkeypatch):
-    monkeypatch.setattr(steps, "VERDICT", re.compile("7"))  # this tokenizer cuts longer words to pieces
+    monkeypatch.setattr(steps, "DECIDING", ("7",))  # this tokenizer cuts longer words to pieces
     messages = (*prompts.ask("Is it so?", prompts.DIRECT), prompts.assistant("it is 7"))
     told = SimpleNamespace(scene=("red", 1), style=None, conversations=[Talk("direct", messages)], blank=False)
     monkeypatch.setattr(small_world, "training_scene", lambda *_: told)
     data = training.StepDataset(replace(settings, scenes_per_step=1), tokenizer)[0]
     (batch,) = data.batches()
     said, weights = [tokenizer.decode([label]) for label in batch.labels.tolist()], batch.weights.tolist()
-    stressed = [steps.STRESS if "7" in token else 1 for token in said]
+    begins = tokenizer.decode(tokenizer.encode(" 7", add_special_tokens=False)[0])
+    stressed = [steps.STRESS if "7" in token or token == begins else 1 for token in said]
     assert weights == pytest.approx([stress * len(said) ** -0.5 for stress in stressed]) and len(set(weights)) == 2
     assert data.weight == pytest.approx(sum(weights))
     monkeypatch.undo()
-    assert steps.STRESS in read_stress("nano-base", " true", '"sound"', '{"same": false}')
+    assert read_stress("nano-base", " true", '"sound"', '{"same": false}', " more", " le", " same") == {steps.STRESS}
     assert read_stress("nano-base", " pen", "7", '{"answer": "') == {1}
 
 

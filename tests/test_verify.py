@@ -332,6 +332,8 @@ ROWS = (
     (GRID, "star 2, circle 5.", [T, T]),
     (GRID, "red 4, blue only once.", [T, F]),
     (GRID, "Row 2, red 2, blue 1.", [U]),
+    (TABLE, "sold: apple 4, plus melon: 4 + 2 = 6.", [T, F, T]),
+    (POLYGON, "FG is 6, HA is 3.", [F, F]),
     # along a list
     (BARS, "Mia 9 is above 5 (1), Leo 3 is not above 5, Ana 5 is not above 5, Tom 6 is above 5 (2).", [T] * 10),
     (BARS, "Mia 9 is above 5 (1), Leo 4 is not above 5, Ana 5 is above 5 (2).", [T, T, T, F, T, T, F, F]),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 # A chain and a judge's reply say much that follows from their form, and few words in which something is decided.
-VERDICT = re.compile(r"\b(true|false|sound|flawed|more|less|same)\b")
+DECIDING = ("true", "false", "sound", "flawed", "more", "less", "same")
 STRESS = 4  # times as much as another word
 
 
@@ -331,11 +331,11 @@ def read_vocabulary(tokenizer: "PreTrainedTokenizerFast") -> Vocabulary:
         stems = [text.removesuffix(ending) for ending in ("s", "es") if text.endswith(ending) and len(text) > 4]
         return known[next((stem for stem in stems if stem in known), text)]
 
-    return Vocabulary(
-        np.array([say(text) for text in texts]),
-        np.array([text.isalpha() for text in texts]),
-        np.array([STRESS if VERDICT.search(text) else 1 for text in texts]),
-    )
+    whole = re.compile(rf"\b({'|'.join(DECIDING)})\b")
+    stress = np.array([STRESS if whole.search(text) else 1 for text in texts])
+    # Of a word of several tokens the first one decides: the others follow from it.
+    stress[[tokenizer.encode(f" {word}", add_special_tokens=False)[0] for word in DECIDING]] = STRESS
+    return Vocabulary(np.array([say(text) for text in texts]), np.array([text.isalpha() for text in texts]), stress)
 
 
 def locate_words(

@@ -9,6 +9,7 @@ from insightv_core.nano.scenes import (
     GOODS,
     MONTHS,
     NAMES,
+    PLACES,
     SHAPES,
     BarChart,
     LineChart,
@@ -200,25 +201,30 @@ def _triangle(scene: Triangle) -> Facts:
 
 
 def _polygon(scene: Polygon) -> Facts:
-    count = len(scene.corners)
-    values, words, shown = {}, {}, {}
-    for index in range(count):
-        for other in range(count):
-            pair = scene.corners[index] + scene.corners[other]
-            name = "".join(sorted(pair)).lower()
-            if index != other:
-                words[pair] = f"@{name}"
-                shown[name] = "".join(sorted(pair))
-        name = "".join(sorted(scene.corners[index] + scene.corners[(index + 1) % count])).lower()
-        values[name] = scene.sides[index]
-    words |= {spelling.lower(): token for spelling, token in words.items() if spelling not in ("BE", "AD")}
+    # Sides that other shapes have are names too: "FA is 6" is false of one with the corners A to E.
+    corners = dict.fromkeys((*scene.corners, *PLACES))
+    pairs = [one + other for one in corners for other in corners if one != other]
+    words = {pair: f"@{name_side(pair)}" for pair in pairs}
+    shown = {name_side(pair): "".join(sorted(pair)) for pair in pairs}
+    ends = (*scene.corners[1:], scene.corners[0])
+    values = {name_side(one + end): side for one, end, side in zip(scene.corners, ends, scene.sides, strict=True)}
+    words |= {
+        pair.lower(): token
+        for pair, token in words.items()
+        if pair not in ("BE", "AD") and set(pair) <= set(scene.corners)
+    }
     return Facts(scene, values, tuple(values), words | _letters(scene.corners), shown)
+
+
+def name_side(pair: str) -> str:
+    """Return the name of a side whichever end is said first."""
+    return "".join(sorted(pair.lower()))
 
 
 def _routes(scene: RouteMap) -> Facts:
     values, shown, words = {}, {}, _letters(scene.places)
     for road in scene.roads:
-        name = "".join(sorted((road.start + road.end).lower()))
+        name = name_side(road.start + road.end)
         values[name] = road.length
         shown[name] = f"{road.start} to {road.end}"
     start, end, *middle = (place.lower() for place in scene.places)

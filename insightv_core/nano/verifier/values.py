@@ -183,7 +183,9 @@ def judge_value(name: str, words: str, told: str, facts: Facts) -> Judged | None
     """Judge that a name has a value; a number that was worked out cannot contradict a reading."""
     denied = negated(words)
     if name not in facts.values:
-        known = bool(facts.main) and not (isinstance(facts.scene, (RouteMap, Triangle, Polygon)) and len(name) == 1)
+        known = bool(facts.main or facts.rows) and not (
+            isinstance(facts.scene, (RouteMap, Triangle, Polygon)) and len(name) == 1
+        )
         return Judged(denied if known else None, f"the picture has no {facts.show(name)}")
     value = facts.values[name]
     holds = number(told) == value
