@@ -8,7 +8,7 @@ from insightv_core.nano.questions.writer import Writer, runs_of
 from insightv_core.nano.scenes import COLORS, Mark, ShapeGrid, sample_shape_grid
 
 READ_GRID = ("Read the grid", "Read the rows", "List the shapes")
-COUNT_BOTH = ("Count both", "Count them")
+COUNT_BOTH = ("Count both", "Both counts")
 COUNT_ALONG = ("Read and count", "Count along the rows")
 
 
@@ -118,9 +118,12 @@ def write_grid_difference(scene: ShapeGrid, asked: dict, writer: Writer) -> str:
     first, second = asked["first"], asked["second"]
     # All kinds are counted: to tell at each mark whether it is one of the two is more than a small model keeps in mind.
     counts = dict.fromkeys((first, second), 0) | tally(scene, kinds_of(scene, feature_of(first)), writer)
-    if writer.choose(0.6, 0.4) == 0:
-        writer.step(COUNT_BOTH, f"{first} {counts[first]}, {second} {counts[second]}.")
+    both = f"{first} {counts[first]}, {second} {counts[second]}"
     text, difference = writer.compute("-", counts[first], counts[second])
+    if writer.choose(0.6, 0.4) == 0:
+        writer.step(COUNT_BOTH, both + ".")
+    else:
+        text = f"{both}: {text}"
     writer.step(("Subtract", "Difference"), text + ".")
     return str(difference)
 

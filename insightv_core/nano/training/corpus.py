@@ -40,7 +40,7 @@ BLANK_SHARE = 0.02
 # family asks for, places in a grid, which are learned late, and counting for the base, which knows no steps for it.
 SHOWN_MORE = {
     "base": ("triangle_angle", "count_few", "count_few"),
-    "teacher": ("triangle_angle", "triangle_angle", "grid_walk"),
+    "teacher": ("triangle_angle", "triangle_angle", "grid_walk", "pie_difference"),
 }
 LOOKS = (2, 6)  # small questions in a row after those of the families
 MAX_JUDGED_PATHS = 8
@@ -64,7 +64,7 @@ MIXES = {
         "arithmetic": 1.5, "lookup": 3, "check": 0.8,
     },
     "teacher": {
-        "caption": 1.2, "perception": 2, "direct": 0.5, "chain": 9, "repair": 0.2, "judge": 1.5,
+        "caption": 1.2, "perception": 4, "direct": 0.5, "chain": 9, "repair": 0.2, "judge": 1.5,
         "text judge": 0.7, "text chain": 1, "text summarize": 0.2, "arithmetic": 1.6, "lookup": 3.5, "check": 0.4,
     },
 }  # fmt: skip

@@ -93,7 +93,7 @@ _COUNT = rule(
     rf"up|down|of @))"
 )
 _COUNT_AFTER = rule(rf"({_KIND}|empty cells|empty) (?::|=|->|-|\() ({NUM})")
-_COUNTS_ALONE = rule(rf"(?:(?<=^ )|(?<=, ))({_KIND}) ({NUM})(?= ,| $)")
+_COUNTS_ALONE = rule(rf"(?:(?<=^ )|(?<=, ))({_KIND}) ({NUM})(?= [,:]| $)")
 _THERE_IS = rule(
     rf"there (?:is|are) (not |no |also |no longer )*(?:a|an|any|some) ({_KIND}|empty cell)(?! (?:at|in|above|"
     rf"below|left|right|to the))"
