@@ -331,7 +331,7 @@ ROWS = (
     (GRID, "Row 2: red star (red 1), red circle (red 2), blue circle (blue 2).", [T, F, F, T]),
     (GRID, "star 2, circle 5.", [T, T]),
     (GRID, "red 4, blue only once.", [T, F]),
-    (GRID, "red 4, blue 2: 4 - 2 = 2.", [T, T, T]),
+    (GRID, "red 4, blue 3: 4 - 3 = 1.", [T, T, T]),
     (GRID, "Row 2, red 2, blue 1.", [U]),
     (TABLE, "sold: apple 4, plus melon: 4 + 2 = 6.", [T, F, T]),
     (POLYGON, "FG is 6, HA is 3.", [F, F]),
