@@ -38,7 +38,11 @@ def list_stages(project: Path, *, quick: bool) -> list[tuple[str, list[str]]]:
         ("Curate training sets", ["curate", "--reason-score", "0", "--flawed", "0.4", "--plain", "0.3", *file]),
         ("Train the reasoning agent", ["sft", "reason", "--epochs", str(epochs), *NANO, *file]),
         ("Train the summary agent", ["sft", "summary", "--epochs", str(summary_epochs), *file]),
-        ("Train a round of DPO", ["dpo", "--run", "--gradient-accumulation", "1", "--learning-rate", "2e-4", *file]),
+        # A whole chain of nano's has few nats to lose: held as loosely as a large model's, it unlearns in one round.
+        (
+            "Train a round of DPO",
+            ["dpo", "--run", "--beta", "1", "--gradient-accumulation", "1", "--learning-rate", "2e-4", *file],
+        ),
         ("Evaluate on held-out scenes", ["evaluate", "--n", str(held_out), *file]),
     ]
 

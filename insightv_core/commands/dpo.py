@@ -88,7 +88,10 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     """Add what a round of training takes."""
     defaults = DPOSettings()
     group = parser.add_argument_group("training")
-    group.add_argument("--beta", type=float, default=defaults.beta, help="how close to the reference (%(default)s)")
+    group.add_argument(
+        "--beta", type=float, default=defaults.beta,
+        help="how close to the reference; nano, whose chains are short and sure, wants 1 (%(default)s)",
+    )  # fmt: skip
     group.add_argument("--loss-type", default=defaults.loss_type, help="of TRL: sigmoid, ipo, hinge ... (%(default)s)")
     group.add_argument("--gamma", type=float, default=defaults.gamma, help="weight of an SFT term (%(default)s)")
     group.add_argument("--epochs", type=float, default=defaults.epochs, help="times over the pairs (%(default)s)")
