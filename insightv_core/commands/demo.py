@@ -9,10 +9,10 @@ from insightv_core.commands.common import add_command
 from insightv_core.nano.demo import DEMO_FOLDER
 
 DEFAULT_FILE = Path("data/demo.db")
-# Questions, paths a question, epochs of the reasoning and of the summary agent, held-out questions.
-SIZES = {"quick": (100, 2, 8, 2, 36), "whole": (300, 4, 10, 3, 108)}
+# Questions, paths a question, rows a step of the reasoning agent, epochs of the summary agent, held-out questions.
+SIZES = {"quick": (100, 2, 4, 2, 36), "whole": (300, 4, 8, 3, 108)}
 # A small model learns from few chains at a rate that would spoil a large one.
-NANO = ["--batch-size", "4", "--learning-rate", "3e-3"]
+NANO = ["--epochs", "8", "--learning-rate", "3e-3"]
 
 
 def add_demo_command(commands) -> None:
@@ -29,14 +29,14 @@ def add_demo_command(commands) -> None:
 
 def list_stages(project: Path, *, quick: bool) -> list[tuple[str, list[str]]]:
     """Return the title and the command of each stage."""
-    questions, paths, epochs, summary_epochs, held_out = SIZES["quick" if quick else "whole"]
+    questions, paths, rows, summary_epochs, held_out = SIZES["quick" if quick else "whole"]
     file = ["--project", str(project)]
     return [
         ("Import questions and pictures", ["import", str(DEMO_FOLDER), *file]),
         ("Generate reasoning paths", ["generate", "--limit", str(questions), "--paths", str(paths), *file]),
         ("Assess them", ["assess", "--limit", str(questions), *file]),
         ("Curate training sets", ["curate", "--reason-score", "0", "--flawed", "0.4", "--plain", "0.3", *file]),
-        ("Train the reasoning agent", ["sft", "reason", "--epochs", str(epochs), *NANO, *file]),
+        ("Train the reasoning agent", ["sft", "reason", *NANO, "--batch-size", str(rows), *file]),
         ("Train the summary agent", ["sft", "summary", "--epochs", str(summary_epochs), *file]),
         # A whole chain of nano's has few nats to lose: held as loosely as a large model's, it unlearns in one round.
         (
