@@ -97,6 +97,15 @@ def test_an_opened_question_shows_paths_and_two_of_them_side_by_side(page, addre
     page.locator("dialog.zoom").wait_for(state="detached")
 
 
+def test_options_of_a_question_stand_on_lines_of_their_own(page, address, project):
+    open_page(page, f"{address}?tab=browse&question={questions_of(project)[0]}")
+    heading = page.locator(".question-head h1")
+    shown = heading.evaluate(
+        "each => { each.textContent = 'Which is false?\\nA. One.\\nB. Two.'; return each.innerText }"
+    )
+    assert shown.splitlines() == ["Which is false?", "A. One.", "B. Two."]
+
+
 def test_chat_streams_steps_stops_and_judges_an_edited_step_again(page, address, vlm):
     vlm.pause = 0.05
     open_page(page, f"{address}?tab=chat", ".examples")
