@@ -193,7 +193,7 @@ def test_cuts_cover_all_rows_with_little_padding(limit):
 
 def plain_gradients(model, tokenizer, scenes):
     """Mean loss, and gradients of the weighted mean, by transformers' own forward of one whole row at a time."""
-    processor = nano.build_processor(tokenizer)
+    processor, stress = nano.build_processor(tokenizer), torch.from_numpy(steps.read_vocabulary(tokenizer).stress)
     total, weighted, count, weights = 0.0, 0.0, 0, 0.0
     for scene in scenes:
         picture = Image.new("RGB", (144, 144), training.GREY) if scene.blank else draw(scene.scene, None)
@@ -201,11 +201,11 @@ def plain_gradients(model, tokenizer, scenes):
         for talk, row in zip(scene.conversations, rows, strict=True):
             text = tokenizer.apply_chat_template(talk.messages, tokenize=False)
             inputs = processor(text=[text], images=[picture] if "<image>" in text else None, return_tensors="pt")
-            labels = torch.tensor([[t if on else -100 for t, on in zip(row.ids, row.trained, strict=True)]])
-            learned = sum(row.trained)
-            loss = model(**inputs, labels=labels).loss * learned
-            total, count = total + loss.item(), count + learned
-            weighted, weights = weighted + loss * learned**-0.5, weights + learned**0.5
+            labels = torch.tensor([t if on else -100 for t, on in zip(row.ids, row.trained, strict=True)])[1:]
+            losses = torch.nn.functional.cross_entropy(model(**inputs).logits[0, :-1], labels, reduction="none")
+            share = stress[labels] * (labels >= 0) * sum(row.trained) ** -0.5
+            total, count = total + losses.sum().item(), count + sum(row.trained)
+            weighted, weights = weighted + (losses * share).sum(), weights + share.sum()
     model.zero_grad()
     (weighted / weights + lessons.LESSON_WEIGHTS[lessons.READING] * plain_reading(model, tokenizer, scenes)).backward()
     return total / count, {name: w.grad.clone() for name, w in model.named_parameters() if w.grad is not None}
