@@ -63,11 +63,10 @@ class AssessSettings:
     `judged` says which paths get a score: all "complete" ones, or as in the paper only those with a "correct" answer.
     A question with more than `paths_per_call` paths takes several calls of about equal size. Four are few enough for a
     small judge to keep apart (nano-teacher tells right from wrong paths among four almost as surely as alone, among
-    eight not) and enough to compare. The first of the `tries` is at `temperature`, the others
-    at `retry_temperature`, as the same draw would fail again; `constrain` says when replies are held to the JSON form
-    by a grammar: "always", on a "retry" only, or "never". `seed` decides the order of the paths and every draw. A
-    `blind` judge is not told the correct answer, as where preferences come of a model's word alone (RLAIF); what the
-    answer filter says stays as it is.
+    eight not) and enough to compare. The first of the `tries` is at `temperature`, the others at `retry_temperature`,
+    as the same draw would fail again; `constrain` says when replies are held to the JSON form by a grammar: "always",
+    on a "retry" only, or "never". `seed` decides the order of the paths and every draw. A `blind` judge is not told the
+    correct answer, as where preferences come of a model's word alone (RLAIF); what the answer filter says stays.
     """
 
     mode: str = SINGLE

@@ -3,7 +3,7 @@
 from random import Random
 
 from insightv_core.nano.questions.family import Family
-from insightv_core.nano.questions.writer import COMPARED, Named, Writer, compare, runs_of, side
+from insightv_core.nano.questions.writer import Named, Writer, runs_of, side
 from insightv_core.nano.scenes import (
     MONTHS,
     BarChart,
@@ -192,10 +192,9 @@ def write_bar_pairs(scene: BarChart, asked: dict, writer: Writer) -> str:
         )
         writer.step(("Add a pair", "Sum of a pair"), f"{lead}{text}.")
         sums.append(total)
-    compared = compare(*sums)
-    compared = writer.pick(compared, [other for other in COMPARED if other != compared])
-    answer = "yes" if compared == "more" else "no"
-    writer.step(COMPARE, f"{sums[0]} against {sums[1]} is {compared}, so {answer}.")
+    compared, said = writer.compare(*sums)
+    answer = "yes" if said == "more" else "no"
+    writer.step(COMPARE, f"{compared}, so {answer}.")
     return answer
 
 

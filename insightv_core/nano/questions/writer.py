@@ -112,18 +112,19 @@ class Writer:
         texts = []
         for text, new in told:
             if new is not None and best is not None:
-                compared, better = self._compare(new[1], best[1], word)
+                compared, said = self.compare(new[1], best[1])
+                better = said == ("less" if word == "shortest" else "more")
                 text, best = f"{text}, {compared}", new if better else best
             elif new is not None:
                 best = new
             texts.append(f"{text}, {word} so far {best[0]} with {best[1]}." if new and best else f"{text}.")
         return " ".join(texts), best
 
-    def _compare(self, new: int, best: int, word: str) -> tuple[str, bool]:
-        """Set a number against the best so far: the text, and whether the new one is better by it."""
-        said = compare(new, best)
+    def compare(self, one: int, two: int) -> tuple[str, str]:
+        """Set one number against another: the text, and which of `COMPARED` it says."""
+        said = compare(one, two)
         said = self.pick(said, [other for other in COMPARED if other != said])
-        return f"{new} against {best} is {said}", said == ("less" if word == "shortest" else "more")
+        return f"{one} against {two} is {said}", said
 
     def pick(self, best: str, others: Sequence[str]) -> str:
         """Return the best candidate, or another when the writer slips."""

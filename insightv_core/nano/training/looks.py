@@ -30,19 +30,17 @@ FOLLOWING = ("What comes after {}?", "Which one follows {}?", "What stands next 
 
 def ask_looks(scene: Scene, rng: Random, count: int) -> list[Look]:
     """Ask up to `count` of the small questions about a picture, each once."""
-    known = list(dict.fromkeys(looks_at(scene, rng)))
-    return rng.sample(known, min(count, len(known)))
+    looks = looks_at(scene, rng)
+    return rng.sample(looks, min(count, len(looks)))
 
 
 def looks_at(scene: Scene, rng: Random) -> list[Look]:
     """Return the small questions about a picture with their answers, in one wording each."""
     match scene:
         case BarChart():
-            ends = [
-                ("How high is the highest bar?", max(scene.values)),
-                ("How high is the lowest bar?", min(scene.values)),
-            ]
-            return [*_follow(scene.labels, "bars", rng), *((question, str(value)) for question, value in ends)]
+            highest = ("How high is the highest bar?", str(max(scene.values)))
+            lowest = ("How high is the lowest bar?", str(min(scene.values)))
+            return [*_follow(scene.labels, "bars", rng), highest, lowest]
         case LineChart():
             moves = zip(scene.labels, scene.values, scene.labels[1:], scene.values[1:], strict=False)
             rises = [
@@ -71,7 +69,6 @@ def looks_at(scene: Scene, rng: Random) -> list[Look]:
             ]
         case RouteMap():
             return _look_at_roads(scene, rng)
-    raise TypeError(f"a {type(scene).__name__} is not a scene of the nano world")
 
 
 def _follow(names: Sequence[str], noun: str, rng: Random) -> list[Look]:
