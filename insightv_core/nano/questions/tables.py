@@ -96,9 +96,11 @@ def write_column_difference(scene: Table, asked: dict, writer: Writer) -> str:
     for column in order:
         text, totals[column] = writer.running_total(list(zip(scene.rows, columns[column], strict=True)))
         writer.step((f"Add up {scene.columns[column]}", "Add a column"), f"{scene.columns[column]}: {text}.")
-    one, two = totals[asked["first"]], totals[asked["second"]]
-    text, difference = writer.compute("-", one, two)
-    writer.step(("Subtract", "Difference"), f"Total {asked['one']} {one}, total {asked['two']} {two}: {text}.")
+    # As they came, then set against each other: told in the question's order, every other one took the smaller first.
+    (one, left), (two, right) = ((scene.columns[column], total) for column, total in totals.items())
+    text, difference = writer.compute("-", max(left, right), min(left, right))
+    compared = f"Total {one} {left} against total {two} {right} is {compare(left, right)}"
+    writer.step(("Subtract", "Difference"), f"{compared}, {text}.")
     return str(difference)
 
 

@@ -40,8 +40,11 @@ BLANK_SHARE = 0.02
 # family asks for, places in a grid, which are learned late, and counting for the base, which knows no steps for it.
 SHOWN_MORE = {
     "base": ("triangle_angle", "count_few", "count_few"),
-    "teacher": ("triangle_angle", "triangle_angle", "grid_walk", "pie_difference"),
-}
+    "teacher": (
+        "triangle_angle", "triangle_angle", "triangle_angle", "triangle_angle", "grid_walk", "grid_walk",
+        "polygon_perimeter", "polygon_perimeter", "pie_difference", "table_column_difference", "production_false",
+    ),
+}  # fmt: skip
 LOOKS = (2, 6)  # small questions in a row after those of the families
 MAX_JUDGED_PATHS = 8
 MARKED_PATHS = (3, 12)  # judged in a row in words, the last step of each
@@ -52,6 +55,7 @@ JUDGED_WEIGHTS = (6, 5, 4, 3, 2, 2, 2, 3)  # of one to eight paths in a pass
 JUDGED_FLAWED = 0.65
 MISREADINGS = (1, 1, 2, 4)  # in a path to judge: nano's own chains that go wrong hold one wrong reading or many
 LOOKS_SHARE = 0.2  # of the chains and of the judging, about what one look tells
+MOST_SUMS = 16  # in a row: with six, the tens of "52 - 26" were lost where one is borrowed
 MOST_CHECKS = 12  # comparisons in a row: 6,000 in all were too few to find out what equal means
 MORE_QUESTIONS = {"perception": 7, "direct": 3}  # about one picture beside the first: its encoding costs the most
 GIVEN = ("{}", "{}.", "The answer is {}.", "It is {}", "{} in all", "answer: {}", "So we get {}.")
@@ -247,11 +251,11 @@ def break_reply(reply: str, rng: Random) -> str:
 
 
 def converse_arithmetic(rng: Random) -> Conversation:
-    """Write up to six bare sums, differences, products or comparisons in a row."""
+    """Write up to `MOST_SUMS` bare sums, differences, products or comparisons in a row."""
     question, answer = draw_sum(rng)
     system = prompts.ask(question, prompts.DIRECT)[0]
     messages = [system, *another_turn(question, answer)]
-    for _ in range(rng.randint(0, 5)):
+    for _ in range(rng.randint(0, MOST_SUMS - 1)):
         question, answer = draw_sum(rng)
         messages += another_turn(question, answer)
     return Conversation("arithmetic", tuple(messages))

@@ -6,13 +6,17 @@ from fractions import Fraction
 from insightv_core.nano.scenes import LineChart, RouteMap, Table
 from insightv_core.nano.verifier.changes import changes_of
 from insightv_core.nano.verifier.facts import Context, Facts
-from insightv_core.nano.verifier.tables import product_of
+from insightv_core.nano.verifier.tables import column_of, product_of
 from insightv_core.nano.verifier.text import NAME, NUM, Found, Judged, Sentence, number, rule
 from insightv_core.nano.verifier.values import judge_value
 
 _SIDE = rule(rf"({NAME}) ({NUM}) is (not )?above (?:({NAME}) )?({NUM})(?: \( ({NUM}) \))?")
 _AGAINST = rule(
     rf"(?:({NAME}) )?({NUM}) against (?:({NAME}) )?({NUM}) is (not )?(more|less|the same|equal)(?: \( ({NUM}) \))?"
+)
+_TOTALS = rule(
+    rf"total %([a-z]+) ({NUM}) against total %([a-z]+) ({NUM}) is (not )?(more|less|the same|equal)"
+    rf"(?:(?= ,(?: so)? ({NUM}) - ({NUM})))?"
 )
 _SO_FAR = rule(rf"(?:the )?\^(max|min)( best)? so far (?:(?:is|:|in|=) )*({NAME}) (?:(?:with|at|by|is|=|:|,) )*({NUM})")
 _THAN = rule(rf", (not )?(more|less) than ({NUM})(?= ,| $)")
@@ -21,6 +25,8 @@ _THAN = rule(rf", (not )?(more|less) than ({NUM})(?= ,| $)")
 def read_running(sentence: Sentence, facts: Facts, context: Context) -> None:
     """Judge "fig 9 against 6 is more (2)", "Tue 8 is not above Mon 9" and "36 against 9 is more, best so far fig"."""
     sentence.rewrite(_AGAINST, lambda m: _judge_against(m, facts))
+    if isinstance(facts.scene, Table):
+        sentence.rewrite(_TOTALS, lambda m: _judge_totals(m, facts))
     if facts.main:
         sentence.rewrite(_SIDE, lambda m: _judge_side(m, facts))
     sentence.rewrite(_THAN, lambda m: _judge_than(m, facts))
@@ -35,15 +41,32 @@ def _names(line: str) -> set[str]:
 def _judge_against(match: re.Match, facts: Facts) -> Found:
     """Judge both readings, how one number compares with the other, and the count beside it."""
     name, value, other, limit, denied, said, count = match.groups()
-    one, two = number(value), number(limit)
-    exact = "more" if one > two else "less" if one < two else "the same"
-    holds = exact == ("the same" if said == "equal" else said)
-    claims = [*_read_both(name, value, other, limit, facts), Judged(holds != bool(denied), f"{value} is {exact}")]
+    claims = [*_read_both(name, value, other, limit, facts), _judge_word(value, limit, said, bool(denied))]
     if not name:
-        claims += _judge_taken(match, one, two, facts)
+        claims += _judge_taken(match, number(value), number(limit), facts)
     if count and name:
         claims.append(_judge_count(name[1:], other and other[1:], limit, count, facts))
     return Found(tuple(claims), f"{name} #" if name else "#")
+
+
+def _judge_word(value: str, limit: str, said: str, denied: bool) -> Judged:
+    """Judge "more", "less" or "the same" of one number against another."""
+    one, two = number(value), number(limit)
+    exact = "more" if one > two else "less" if one < two else "the same"
+    return Judged((exact == ("the same" if said == "equal" else said)) != denied, f"{value} is {exact}")
+
+
+def _judge_totals(match: re.Match, facts: Facts) -> Found:
+    """Judge two columns' totals, how one compares with the other, and that it is they that are subtracted next."""
+    one, left, two, right, denied, said, minuend, subtrahend = match.groups()
+    claims = []
+    for column, told in ((one, left), (two, right)):
+        exact = sum(column_of(column, facts))
+        claims.append(Judged(number(told) == exact, f"the {column} column adds up to {exact}"))
+    claims.append(_judge_word(left, right, said, bool(denied)))
+    if minuend and {number(minuend), number(subtrahend)} != {number(left), number(right)}:
+        claims.append(Judged(False, f"the totals are {left} and {right}"))
+    return Found(tuple(claims))
 
 
 def _judge_taken(match: re.Match, one: Fraction, two: Fraction, facts: Facts) -> list[Judged]:
