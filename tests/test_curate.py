@@ -270,6 +270,21 @@ def test_a_question_without_a_pair_says_why(found, reason):
     assert curated(found).left_out["pairs"] == {reason: 1}
 
 
+def test_among_equals_the_chains_that_differ_least_make_a_pair():
+    found = [
+        candidate("a", "correct", 90, chain=("AB is 2, BC is 6", "2 + 6 = 8")),
+        candidate("b", "correct", 90, chain=("the sides are 2 and 6", "so 8 in all")),
+        candidate("c", "correct", 80, chain=("AB is 2, BC is 9", "2 + 9 = 11")),
+        candidate("d", "wrong", 10, chain=("the sides are 2 and 7", "so 9 in all")),
+        candidate("e", "wrong", 10, chain=("AB is 3, BC is 6", "3 + 6 = 9")),
+    ]
+    for seed in range(4):
+        pairs = curated(found, pairs_per_question=2, seed=seed).pairs
+        assert {(pair.chosen, pair.rejected) for pair in pairs} == {("a", "e"), ("b", "d")}
+    (pair,) = curated([*found, candidate("f", "wrong", 5)]).pairs
+    assert pair.rejected == "f"  # the score goes first
+
+
 def test_pairs_by_score_alone_take_no_notice_of_answers():
     found = [candidate("a", "wrong", 90), candidate("b", "correct", 30), candidate("c", None, 60)]
     (pair,) = curated(found, pairs_by="score").pairs

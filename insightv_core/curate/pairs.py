@@ -1,16 +1,17 @@
 """Preference pairs: which of two chains the reasoning agent should rather write. Pure functions on candidates.
 
 The paper (arXiv 2411.14432, section 3.4) trains on pairs that it samples from the agent itself, and gives no rule for
-making them. Ours: a right answer beats a wrong one, then the higher score by a margin; best against worst. Both paths
-come from one run, so that sampling from the agent alone gives pairs of the agent alone. To compare with, pairs can be
-made by the judge's score alone.
+making them. Ours: a right answer beats a wrong one, then the higher score by a margin; best against worst, and among
+equals those that differ least. Both paths come from one run, so that sampling from the agent alone gives pairs of the
+agent alone. To compare with, pairs can be made by the judge's score alone.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from insightv_core.answers import CORRECT, WRONG
-from insightv_core.curate.sets import draw_key, is_usable, keep_distinct
+from insightv_core.curate.sets import draw_key, is_usable, keep_distinct, write_chain
 from insightv_core.curate.settings import SCORE, CurateSettings
 from insightv_core.parse import FLAWED
 from insightv_core.records import COMPLETE, Candidate, Pair, Preference, identify
@@ -98,7 +99,7 @@ def list_path_pairs(
     members: Sequence[Candidate], settings: CurateSettings, settled: set[frozenset[str]], room: int
 ) -> Iterator[tuple[Candidate, Candidate, str]]:
     """Yield up to `room` pairs (chosen, rejected, reason): by answer, then by score, best against worst first."""
-    ranked = rank(members, settings)
+    ranked = bring_near(rank(members, settings), settings)
     reasons = (BY_JUDGE,) if settings.pairs_by == SCORE else (BY_ANSWER, BY_SCORE)
     if not ranked or (reasons[0] == BY_ANSWER and ranked[0].outcome != CORRECT):
         return
@@ -115,6 +116,32 @@ def list_path_pairs(
 def rank(members: Sequence[Candidate], settings: CurateSettings) -> list[Candidate]:
     """Return candidates with the best first; among equals the seed decides."""
     return sorted(members, key=lambda each: (*rank_key(each, settings), draw_key(settings, each.path)))
+
+
+def bring_near(ranked: Sequence[Candidate], settings: CurateSettings) -> list[Candidate]:
+    """Order equals at both ends of a ranking so that, taken inwards, those meet that differ in the fewest words.
+
+    Of two chains that go other ways from the start a preference loss mostly learns the way; of two that part where
+    one misreads a number it learns the number.
+    """
+    keys = [rank_key(each, settings) for each in ranked]
+    if len(ranked) < 3 or keys[0] == keys[-1]:
+        return list(ranked)
+    best, worst = keys.count(keys[0]), keys.count(keys[-1])
+    words = [Counter(re.findall(r"\w+|[^\w\s]", write_chain(each.steps))) for each in ranked]
+    tops, bottoms = range(best), range(len(ranked) - worst, len(ranked))
+    matched: dict[int, int] = {}
+    for _, top, bottom in sorted((count_apart(words[t], words[b]), t, b) for t in tops for b in bottoms):
+        if top not in matched and bottom not in matched.values():
+            matched[top] = bottom
+    ends = [*matched, *(top for top in tops if top not in matched)]
+    tail = [*(bottom for bottom in bottoms if bottom not in matched.values()), *reversed(matched.values())]
+    return [ranked[at] for at in (*ends, *range(best, len(ranked) - worst), *tail)]
+
+
+def count_apart(one: Counter[str], two: Counter[str]) -> int:
+    """Return how many words stand in one text and not in the other."""
+    return ((one - two) + (two - one)).total()
 
 
 def rank_key(candidate: Candidate, settings: CurateSettings) -> tuple[int, int, int]:

@@ -41,8 +41,9 @@ class CurateSettings:
     # alone, whether answers are right or not, as where no truth is known (RLAIF, arXiv 2309.00267; the paper's table 4
     # holds its own pairs against such ones).
     pairs_by: str = "answer"
-    # Paper: about 15,000 and no rule. Ours is that of LLaVA-OneVision-Chat: best against worst. Both
-    # paths come from one run, and each run has its own pairs.
+    # Paper: about 15,000 and no rule. Ours is that of LLaVA-OneVision-Chat: best against worst. Among
+    # equals those that differ in the fewest words: what is left to learn is where one goes wrong. Both paths come from
+    # one run, and each run has its own pairs.
     pairs_per_question: int = 1
     # Pairs that share their first steps and part where the rejected path goes wrong, in the manner of Step-DPO
     # (arXiv 2406.18629); not in the paper, so none unless asked for.
