@@ -81,7 +81,7 @@ def _follow(names: Sequence[str], noun: str, rng: Random) -> list[Look]:
 def _look_at_production(scene: ProductionTable) -> list[Look]:
     looks = [("What is the price?", str(scene.price)), ("How many workers are there at most?", str(len(scene.output)))]
     for workers, (made, revenue) in enumerate(zip(scene.output, scene.revenue, strict=True), 1):
-        looks.append((f"What do {say_workers(workers)} make?", str(made)))
+        looks.append((f"What do{'es' * (workers == 1)} {say_workers(workers)} make?", str(made)))
         looks.append((f"What is the revenue with {say_workers(workers)}?", str(revenue)))
     return looks
 
