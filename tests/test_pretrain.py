@@ -257,22 +257,6 @@ def test_words_are_located_by_the_characters_of_each_token(tokenizer):
     assert [place - nano.IMAGE_TOKENS for place in places] == [3, 9, *[8 * 12 + 8] * (len(ids) - 2)]
 
 
-def test_degrees_are_read_as_their_digits_where_these_stand(tokenizer):
-    drawn = [[("27°", (0, 0, 448, 30))]]
-    places, ids, _ = steps.locate_words(tokenizer, drawn).tolist()
-    assert [tokenizer.decode([token]).strip() for token in ids] == ["2", "7"] and places == [2, 6]
-
-
-def test_each_picture_counts_alike_in_reading_however_many_words_it_has(tokenizer):
-    torch.manual_seed(0)
-    model = nano.build_model(tokenizer)
-    features = torch.randn(2 * nano.IMAGE_TOKENS, nano.HIDDEN_SIZE)
-    words = torch.tensor([[0, 1, 2, nano.IMAGE_TOKENS], [40, 50, 60, 70], [0, 1, 2, 3]])
-    apart = [lessons.reading_loss(model, words[:, at], features).item() for at in (slice(3), slice(3, 4))]
-    together = lessons.reading_loss(model, words, features).item()
-    assert together == pytest.approx(sum(apart) / 2, rel=1e-5) and apart[0] != pytest.approx(apart[1], rel=1e-3)
-
-
 def test_a_step_of_blank_pictures_alone_has_a_gradient_of_zero(settings, tokenizer, small_world, monkeypatch):
     monkeypatch.setattr(
         small_world,

@@ -41,8 +41,8 @@ BLANK_SHARE = 0.02
 SHOWN_MORE = {
     "base": ("triangle_angle", "count_few", "count_few"),
     "teacher": (
-        "triangle_angle", "triangle_angle", "triangle_angle", "triangle_angle", "triangle_angle", "grid_walk",
-        "grid_walk", "grid_walk", "polygon_perimeter", "polygon_perimeter", "pie_difference", "pie_difference",
+        "triangle_angle", "triangle_angle", "triangle_angle", "triangle_angle", "grid_walk", "grid_walk",
+        "polygon_perimeter", "polygon_perimeter", "pie_difference", "table_column_difference", "production_false",
     ),
 }  # fmt: skip
 LOOKS = (2, 6)  # small questions in a row after those of the families

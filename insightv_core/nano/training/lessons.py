@@ -43,11 +43,10 @@ def make_heads(hidden: int) -> "torch.nn.ModuleDict":
 def reading_loss(
     model: "LlavaForConditionalGeneration", words: "torch.Tensor", features: "torch.Tensor"
 ) -> "torch.Tensor":
-    """Return how badly the picture's features say which word stands where they look: the mean over pictures.
+    """Return how badly the picture's features say which word stands where they look: the mean loss over all words.
 
     A feature should point the way of the embedding of its word. Such direct lessons teach the tower to read in a
-    fraction of the pictures that captions alone need; and the language model finds the words it knows. Each picture
-    counts alike: over all words alike, the two numbers of a triangle drowned in those of tables, and were misread.
+    fraction of the pictures that captions alone need; and the language model finds the words it knows.
     """
     import torch
 
@@ -55,10 +54,7 @@ def reading_loss(
         return features.sum() * 0.0
     looked = torch.nn.functional.normalize(features.index_select(0, words[0]).float(), dim=-1)
     known = torch.nn.functional.normalize(model.get_input_embeddings().weight.detach().float(), dim=-1)
-    losses = torch.nn.functional.cross_entropy(SCALE * looked @ known.T, words[1], reduction="none")
-    picture = words[0] // nano.IMAGE_TOKENS
-    share = 1.0 / torch.bincount(picture)[picture]
-    return (losses * share).sum() / share.sum()
+    return torch.nn.functional.cross_entropy(SCALE * looked @ known.T, words[1])
 
 
 def place_loss(head: "torch.nn.Linear", features: "torch.Tensor") -> "torch.Tensor":

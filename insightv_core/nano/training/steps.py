@@ -343,12 +343,11 @@ def locate_words(
 ) -> "torch.Tensor":
     """Return (3, count): for each token of the words drawn its place among all image tokens, its id and its word.
 
-    A word of several tokens, as a number of two digits, is spread over its box by the characters of each. The sign of
-    degrees is left out: it is always there, and at its digits' place it would be read in their stead.
+    A word of several tokens, as a number of two digits, is spread over its box by the characters of each.
     """
     import torch
 
-    texts = [" " + word.removesuffix("°") for words in drawn for word, _ in words]
+    texts = [" " + word for words in drawn for word, _ in words]
     encoded = iter(tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False))
     found: list[tuple[int, int, int]] = []
     number = 0
