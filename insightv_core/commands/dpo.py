@@ -93,7 +93,10 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         help="how close to the reference; nano, whose chains are short and sure, wants 1 (%(default)s)",
     )  # fmt: skip
     group.add_argument("--loss-type", default=defaults.loss_type, help="of TRL: sigmoid, ipo, hinge ... (%(default)s)")
-    group.add_argument("--gamma", type=float, default=defaults.gamma, help="weight of an SFT term (%(default)s)")
+    group.add_argument(
+        "--gamma", type=float, default=defaults.gamma,
+        help="weight of an SFT term on the chosen chains, a mean over their tokens; nano wants 20 (%(default)s)",
+    )  # fmt: skip
     group.add_argument("--epochs", type=float, default=defaults.epochs, help="times over the pairs (%(default)s)")
     group.add_argument("--learning-rate", type=float, default=defaults.learning_rate, help="highest (%(default)s)")
     group.add_argument("--batch-size", type=positive, default=defaults.batch_size, help="pairs a batch (%(default)s)")
