@@ -120,7 +120,9 @@ def test_what_the_readme_says_of_the_agents_stands_on_their_cards():
 
 def test_what_the_readme_says_of_three_rounds_stands_on_the_card():
     card = (ROOT / "data/models/nano-reason/README.md").read_text()
-    said = re.search(r"both from (0\.\d+) to (0\.\d+) over ([\d,]+) scenes more.*; the base is right in (0\.\d+)", README)
+    said = re.search(
+        r"both from (0\.\d+) to (0\.\d+) over ([\d,]+) scenes more.*; the base is right in (0\.\d+)", README
+    )
     before, after, count, base = said.groups()
     assert f"| two agents, before DPO | {before} |" in card and f"| two agents, DPO round 3 | {after} |" in card
     assert f"{count} held-out scenes" in card.replace("\n", " ") and f"| base, direct | {base} |" in card
