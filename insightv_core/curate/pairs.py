@@ -99,10 +99,11 @@ def list_path_pairs(
     members: Sequence[Candidate], settings: CurateSettings, settled: set[frozenset[str]], room: int
 ) -> Iterator[tuple[Candidate, Candidate, str]]:
     """Yield up to `room` pairs (chosen, rejected, reason): by answer, then by score, best against worst first."""
-    ranked = bring_near(rank(members, settings), settings)
+    ranked = rank(members, settings)
     reasons = (BY_JUDGE,) if settings.pairs_by == SCORE else (BY_ANSWER, BY_SCORE)
-    if not ranked or (reasons[0] == BY_ANSWER and ranked[0].outcome != CORRECT):
+    if room <= 0 or not ranked or (reasons[0] == BY_ANSWER and ranked[0].outcome != CORRECT):
         return
+    ranked = bring_near(ranked, settings)
     for reason in reasons:
         for top, bottom in walk_inwards(len(ranked)):
             if room <= 0:

@@ -3,7 +3,7 @@
 from random import Random
 
 from insightv_core.nano.questions.family import Family
-from insightv_core.nano.questions.writer import Named, Writer, compare, runs_of
+from insightv_core.nano.questions.writer import Named, Writer, compare, runs_of, side
 from insightv_core.nano.scenes import (
     COLUMN_PAIRS,
     ProductionTable,
@@ -99,7 +99,7 @@ def write_column_difference(scene: Table, asked: dict, writer: Writer) -> str:
     # As they came, then set against each other: told in the question's order, every other one took the smaller first.
     (one, left), (two, right) = ((scene.columns[column], total) for column, total in totals.items())
     text, difference = writer.compute("-", max(left, right), min(left, right))
-    compared = f"Total {one} {left} against total {two} {right} is {compare(left, right)}"
+    compared, _ = side((f"Total {one}", left), (f"total {two}", right))
     writer.step(("Subtract", "Difference"), f"{compared}, {text}.")
     return str(difference)
 

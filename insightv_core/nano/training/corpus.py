@@ -37,7 +37,8 @@ CONVERSATIONS_PER_SCENE = 4
 TEACHER_SLIPS = 0.15
 BLANK_SHARE = 0.02
 # Drawn more often than others: the angles of triangles, whose numbers are of another kind and which no perception
-# family asks for, places in a grid, which are learned late, and counting for the base, which knows no steps for it.
+# family asks for, places in a grid, which are learned late, what else the teacher was weak in when its fifth run began,
+# and counting for the base, which knows no steps for it.
 SHOWN_MORE = {
     "base": ("triangle_angle", "count_few", "count_few"),
     "teacher": (

@@ -6,16 +6,15 @@ from fractions import Fraction
 from insightv_core.nano.scenes import LineChart, RouteMap, Table
 from insightv_core.nano.verifier.changes import changes_of
 from insightv_core.nano.verifier.facts import Context, Facts
-from insightv_core.nano.verifier.tables import column_of, product_of
+from insightv_core.nano.verifier.tables import judge_total, product_of
 from insightv_core.nano.verifier.text import NAME, NUM, Found, Judged, Sentence, number, rule
 from insightv_core.nano.verifier.values import judge_value
 
 _SIDE = rule(rf"({NAME}) ({NUM}) is (not )?above (?:({NAME}) )?({NUM})(?: \( ({NUM}) \))?")
-_AGAINST = rule(
-    rf"(?:({NAME}) )?({NUM}) against (?:({NAME}) )?({NUM}) is (not )?(more|less|the same|equal)(?: \( ({NUM}) \))?"
-)
+_IS_SAID = "is (not )?(more|less|the same|equal)"
+_AGAINST = rule(rf"(?:({NAME}) )?({NUM}) against (?:({NAME}) )?({NUM}) {_IS_SAID}(?: \( ({NUM}) \))?")
 _TOTALS = rule(
-    rf"total %([a-z]+) ({NUM}) against total %([a-z]+) ({NUM}) is (not )?(more|less|the same|equal)"
+    rf"total %([a-z]+) ({NUM}) against total %([a-z]+) ({NUM}) {_IS_SAID}"
     rf"(?:(?= ,(?: so)? ({NUM}) - ({NUM})))?"
 )
 _SO_FAR = rule(rf"(?:the )?\^(max|min)( best)? so far (?:(?:is|:|in|=) )*({NAME}) (?:(?:with|at|by|is|=|:|,) )*({NUM})")
@@ -59,11 +58,8 @@ def _judge_word(value: str, limit: str, said: str, denied: bool) -> Judged:
 def _judge_totals(match: re.Match, facts: Facts) -> Found:
     """Judge two columns' totals, how one compares with the other, and that it is they that are subtracted next."""
     one, left, two, right, denied, said, minuend, subtrahend = match.groups()
-    claims = []
-    for column, told in ((one, left), (two, right)):
-        exact = sum(column_of(column, facts))
-        claims.append(Judged(number(told) == exact, f"the {column} column adds up to {exact}"))
-    claims.append(_judge_word(left, right, said, bool(denied)))
+    totals = [judge_total(column, told, facts) for column, told in ((one, left), (two, right))]
+    claims = [*totals, _judge_word(left, right, said, bool(denied))]
     if minuend and {number(minuend), number(subtrahend)} != {number(left), number(right)}:
         claims.append(Judged(False, f"the totals are {left} and {right}"))
     return Found(tuple(claims))

@@ -198,10 +198,15 @@ def read_table_results(sentence: Sentence, facts: Facts, context: Context) -> No
 
 
 def _judge_column(column: str, words: str, told: str, strict: bool, facts: Facts) -> Found:
+    total = judge_total(column, told, facts)
+    truth = total.truth != negated(words) if strict or total.truth else None
+    return Found((Judged(truth, total.reason),))
+
+
+def judge_total(column: str, told: str, facts: Facts) -> Judged:
+    """Judge a number that is told for the total of a column."""
     exact = sum(column_of(column, facts))
-    holds = number(told) == exact
-    truth = holds != negated(words) if strict or holds else None
-    return Found((Judged(truth, f"the {column} column adds up to {exact}"),))
+    return Judged(number(told) == exact, f"the {column} column adds up to {exact}")
 
 
 def _judge_row_total(match: re.Match, facts: Facts) -> Found | None:
